@@ -1,0 +1,4 @@
+/** Kernel numbers, names and layouts: pure data, no calls. */
+export * from './errno.js';
+export * from './linux.js';
+export * from './structs.js';

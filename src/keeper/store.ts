@@ -1,0 +1,176 @@
+/**
+ * The named entries that the keeper holds: fds, their owner, and data that only the owner reads. Nothing is parsed.
+ * Limits refuse before anything is changed: fds of one owner, bytes of an entry's data, and fds altogether, so that the
+ * keeper always has some left for its own work.
+ */
+import { LuoError } from '../base/errors.js';
+import { LIMITS, type LimitName } from '../base/limits.js';
+import type { KeeperEntry } from '../protocol/spec.js';
+import { closeAll, type OwnedFd } from '../sys/index.js';
+
+export interface StoreLimits {
+  /** Fds of all entries together. */
+  readonly fdsMax: number;
+  readonly ownerFdsMax: number;
+  readonly metaBytesMax: number;
+}
+
+/** What goes in under one name. */
+export interface NewEntry {
+  readonly name: string;
+  readonly meta?: unknown;
+  readonly fds: OwnedFd[];
+}
+
+interface Entry {
+  readonly name: string;
+  readonly owner: string;
+  readonly meta: unknown;
+  readonly fds: OwnedFd[];
+}
+
+/** The keeper's table. It owns every fd in it. */
+export class Store {
+  readonly #limits: StoreLimits;
+  readonly #entries = new Map<string, Entry>();
+  /** An entry counts as one fd at least, so that empty ones are limited too. */
+  readonly #ownerFds = new Map<string, number>();
+  #fds = 0;
+
+  constructor(limits: StoreLimits) {
+    this.#limits = limits;
+  }
+
+  get fdCount(): number {
+    return this.#fds;
+  }
+
+  get fdsMax(): number {
+    return this.#limits.fdsMax;
+  }
+
+  /**
+   * Keep entries of one owner; all or none. Their fds are taken; on an error they stay the caller's.
+   * @throws LuoError KEEPER_EXISTS without `replace`, or a name given twice; LIMIT_REACHED
+   */
+  put(owner: string, entries: readonly NewEntry[], replace: boolean): void {
+    this.#check(owner, entries, replace);
+    for (const { name, meta, fds } of entries) {
+      if (replace) this.#remove(name);
+      this.#entries.set(name, { name, owner, meta, fds });
+    }
+    let fds = 0;
+    let weights = 0;
+    for (const entry of entries) {
+      fds += entry.fds.length;
+      weights += weight(entry.fds.length);
+    }
+    this.#count(owner, fds, weights);
+  }
+
+  /** An entry, its fds as numbers (borrowed) added to `fds`. @throws LuoError KEEPER_UNKNOWN */
+  get(name: string, fds: number[]): KeeperEntry {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) {
+      throw new LuoError('KEEPER_UNKNOWN', `the keeper holds nothing under '${name}'`, { data: { name } });
+    }
+    for (const owned of entry.fds) fds.push(owned.fd);
+    return infoOf(entry);
+  }
+
+  has(name: string): boolean {
+    return this.#entries.has(name);
+  }
+
+  /** The entries whose names begin with `prefix`, in the order in which they came. */
+  list(prefix = ''): KeeperEntry[] {
+    return [...this.#entries.values()].filter((entry) => entry.name.startsWith(prefix)).map(infoOf);
+  }
+
+  /** Let go of entries; returns how many there were. */
+  drop(names: Iterable<string>): number {
+    let count = 0;
+    for (const name of names) if (this.#remove(name)) count += 1;
+    return count;
+  }
+
+  dropPrefix(prefix: string): number {
+    return this.drop([...this.#entries.keys()].filter((name) => name.startsWith(prefix)));
+  }
+
+  /** Let go of everything. */
+  clear(): void {
+    this.drop([...this.#entries.keys()]);
+  }
+
+  /** Hundreds of entries come at once: one pass, and nothing is made for an entry that is good. */
+  #check(owner: string, entries: readonly NewEntry[], replace: boolean): void {
+    let total = this.#fds;
+    let owned = this.#ownerFds.get(owner) ?? 0;
+    if (entries.length > 1 && new Set(entries.map((entry) => entry.name)).size < entries.length) throw exists(entries);
+    for (const { name, meta, fds } of entries) {
+      const old = this.#entries.get(name);
+      if (old !== undefined) {
+        if (!replace) throw exists([old]);
+        total -= old.fds.length;
+        if (old.owner === owner) owned -= weight(old.fds.length);
+      }
+      total += fds.length;
+      owned += weight(fds.length);
+      if (meta !== undefined && Buffer.byteLength(JSON.stringify(meta)) > this.#limits.metaBytesMax) {
+        throw limit('keeperMetaBytesMax', this.#limits.metaBytesMax, `data of '${name}' is too large`);
+      }
+    }
+    if (owned > this.#limits.ownerFdsMax) {
+      throw limit('keeperOwnerFdsMax', this.#limits.ownerFdsMax, `'${owner}' would have too many fds kept`);
+    }
+    if (total > this.#limits.fdsMax) {
+      throw limit('keeperFdsReserve', this.#limits.fdsMax, 'the keeper has no room for more fds');
+    }
+  }
+
+  #remove(name: string): boolean {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return false;
+    this.#entries.delete(name);
+    this.#count(entry.owner, -entry.fds.length, -weight(entry.fds.length));
+    closeAll(entry.fds);
+    return true;
+  }
+
+  #count(owner: string, fds: number, weights: number): void {
+    this.#fds += fds;
+    const count = (this.#ownerFds.get(owner) ?? 0) + weights;
+    if (count === 0) this.#ownerFds.delete(owner);
+    else this.#ownerFds.set(owner, count);
+  }
+}
+
+/** The limits of a keeper that may have `fileLimit` descriptors open. */
+export function storeLimits(fileLimit: number): StoreLimits {
+  return {
+    fdsMax: Math.max(0, fileLimit - LIMITS.keeperFdsReserve),
+    ownerFdsMax: LIMITS.keeperOwnerFdsMax,
+    metaBytesMax: LIMITS.keeperMetaBytesMax,
+  };
+}
+
+function exists(entries: readonly { readonly name: string }[]): LuoError {
+  const names = entries.map((entry) => entry.name);
+  const name = names.find((candidate, index) => names.indexOf(candidate) !== index) ?? names[0]!;
+  return new LuoError('KEEPER_EXISTS', `the keeper holds something under '${name}', or would twice`, {
+    data: { name },
+  });
+}
+
+function weight(fds: number): number {
+  return Math.max(1, fds);
+}
+
+function infoOf({ name, owner, fds, meta }: Entry): KeeperEntry {
+  return meta === undefined ? { name, owner, fds: fds.length } : { name, owner, fds: fds.length, meta };
+}
+
+function limit(name: LimitName, value: number, message: string): LuoError {
+  return new LuoError('LIMIT_REACHED', `${message}: at most ${value}`, { data: { limit: name, value } });
+}

@@ -1,0 +1,6 @@
+export {
+  HandoverBackend,
+  HandoverSession,
+  type HandoverBackendOptions,
+  type SessionKeeper,
+} from './handover-backend.js';

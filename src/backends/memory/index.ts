@@ -1,0 +1,1 @@
+export { MemoryBackend, type MemoryFailures } from './memory-backend.js';

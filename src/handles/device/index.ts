@@ -1,0 +1,1 @@
+export { createDeviceDescriber, type DeviceDescriberOptions } from './topology.js';

@@ -1,0 +1,1 @@
+export { describeGlobal, globalDescriber, GLOBAL_HOOKS } from './global.js';

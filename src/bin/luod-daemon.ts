@@ -1,0 +1,59 @@
+/**
+ * luod proper, as the keeper starts it: fd 3 is the channel between them. Composition only: this is where luod gets its
+ * ports. Loaded only by that process, so that the keeper stays small.
+ */
+import { fileURLToPath } from 'node:url';
+import { LuoError } from '../base/errors.js';
+import { SEAL } from '../abi/linux.js';
+import { Daemon } from '../daemon/daemon.js';
+import { installHeapProbe } from '../daemon/heap-probe.js';
+import { readJournal } from '../daemon/journal.js';
+import { createLogger } from '../daemon/logger.js';
+import { describers } from '../handles/index.js';
+import { OwnedFd, addSeals } from '../sys/index.js';
+import { readMemoryMark } from './memory-marks.js';
+import { packageVersion } from './version.js';
+
+/** Be luod until it ends; returns the exit code. */
+export async function runLuod(options: {
+  readonly dir: string;
+  readonly logLevel: string;
+  /** The channel to the keeper, owned from now on. */
+  readonly takenChannelFd: number;
+  /** Command line of this luod, for the one that follows it. */
+  readonly argv: readonly string[];
+}): Promise<number> {
+  const { dir, argv } = options;
+  const log = createLogger(options.logLevel);
+  const keeper = fileURLToPath(new URL('./keeper.js', import.meta.url));
+  try {
+    const daemon = await Daemon.start({
+      dir,
+      uid: process.getuid?.() ?? 0,
+      version: packageVersion(),
+      log,
+      channel: new OwnedFd(options.takenChannelFd),
+      luodArgv: argv,
+      keeperArgv: [process.execPath, keeper, '--dir', dir, '--adopt', '--', ...argv],
+      describers,
+      readMark: readMemoryMark,
+      sealContent: (fd) => addSeals(fd, SEAL.SHRINK | SEAL.GROW | SEAL.WRITE | SEAL.SEAL),
+    });
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void daemon.shutdown());
+    process.on('SIGHUP', () => undefined);
+    installHeapProbe(dir);
+    return await daemon.ended;
+  } catch (error) {
+    const { code, message, remedy } = LuoError.from(error);
+    log.fatal(
+      { code, remedy, stack: error instanceof Error ? error.stack : undefined },
+      `luod cannot start: ${message}`,
+    );
+    return 1;
+  }
+}
+
+/** Can this version read the journal behind `fd`? @throws LuoError JOURNAL_TOO_NEW, JOURNAL_DAMAGED */
+export function checkJournal(fd: number): void {
+  readJournal(fd);
+}

@@ -1,0 +1,651 @@
+/**
+ * Runs the engine: events in, effects out, each performed exactly once and answered exactly once. It decides nothing
+ * about updates; src/engine does. What it adds are processes, fds, clocks and the keeper.
+ *
+ * Order: `dispatch` queues; one loop steps the engine and performs the effects of each step in their order. The journal
+ * is written synchronously, so that `journaled` is back before the next effect. A parcel is mirrored and sent to the
+ * keeper before its answer reaches the engine; the channel to the keeper keeps the order, so that it precedes the
+ * decision without another round trip in the blackout.
+ */
+import { randomBytes } from 'node:crypto';
+import { LuoError } from '../base/errors.js';
+import type { WireError } from '../base/errors.js';
+import type { FaultPoint } from '../base/fault-points.js';
+import { DEADLINES } from '../base/limits.js';
+import { assertNever } from '../base/words.js';
+import type { Outcome } from '../base/words.js';
+import { handlesDeath, initialState, mayBeReady, recover, shown, step, stuckNames } from '../engine/index.js';
+import type { EngineState } from '../engine/index.js';
+import type {
+  Actor,
+  CallEffect,
+  CallResult,
+  Effect,
+  Event,
+  JournalRecord as EngineRecord,
+  Limits,
+  Plan,
+  SettledEffect,
+  Shown,
+  StuckRecord,
+} from '../engine/types.js';
+import type { UpdateLimits } from '../protocol/spec.js';
+import { faultPoint } from '../sys/index.js';
+import type { Custody } from './custody.js';
+import type { Logger } from './logger.js';
+import type { Timelines } from './timeline.js';
+
+export interface Progress {
+  what: string;
+  participant?: string;
+  phase?: string;
+  detail?: unknown;
+}
+
+/** How a transition that somebody asked for came to rest. */
+export type Settled = Omit<SettledEffect, 'type'>;
+
+/** What the orchestrator needs of the rest of the daemon. Participants by their ids. */
+export interface OrchestratorHost {
+  readonly log: Logger;
+  readonly custody: Custody;
+  readonly timelines: Timelines;
+  append(record: { kind: 'engine'; record: EngineRecord }): void;
+  /** Start the successor of a participant. Resolves with the successor's id at its standby. */
+  standby(plan: Plan, member: number, deadlineMs: number): Promise<string>;
+  /** Make a call; without a plan, of an attempt that is over. Rejects with the participant's own error, PROTO_TIMEOUT or PROTO_CLOSED. */
+  call(effect: CallEffect, participant: string, plan: Plan | undefined, key: string): Promise<void>;
+  /** See that a process is gone; without its id, that a start of `actor` that is under way comes to nothing. */
+  endProcess(participant: string | null, actor: Actor | null, graceMs: number): Promise<void>;
+  /** The old process of this member goes on although its successor was decided for, which is dead. */
+  keptOld(plan: Plan, member: number, successors: ReadonlyMap<number, string>): void;
+  /** Start the command of a member's service again on the kept state. Resolves with the new id when it acts. */
+  restart(plan: Plan, member: number, deadlineMs: number): Promise<string>;
+  /** The decision is known. `successors`: by member. */
+  decided(plan: Plan, outcome: Outcome, successors: ReadonlyMap<number, string>): void;
+  /** An attempt rests in normal. */
+  over(plan: Plan, settled: Settled, successors: ReadonlyMap<number, string>): void;
+  /** State, phase or stuck list has changed. */
+  changed(): void;
+}
+
+interface Waiter {
+  readonly request: number;
+  readonly resolve: (settled: Settled) => void;
+  readonly reject: (error: LuoError) => void;
+}
+
+export class Orchestrator {
+  readonly #host: OrchestratorHost;
+  #state: EngineState = initialState();
+  readonly #queue: Event[] = [];
+  #running = false;
+  #request = 0;
+  #waiters: Waiter[] = [];
+  readonly #timers = new Map<number, NodeJS.Timeout>();
+  /** Participant to its place in the open attempt. */
+  readonly #actors = new Map<string, Actor>();
+  /** The other way round; key `member/side`. */
+  readonly #participants = new Map<string, string>();
+  readonly #successors = new Map<number, string>();
+  readonly #listeners = new Set<(progress: Progress) => void>();
+  #plan: Plan | undefined;
+  #planOf = 0;
+  #key = '';
+  #lastShown = '';
+  /** Goes that are not answered. */
+  readonly #goes = new Set<Promise<void>>();
+  #generation: number;
+  /** The attempt that made the last generation, if that is known. */
+  #generationAttempt: number | null;
+
+  constructor(host: OrchestratorHost, generation: number, generationAttempt: number | null) {
+    this.#host = host;
+    this.#generation = generation;
+    this.#generationAttempt = generationAttempt;
+  }
+
+  // -------------------------------------------------------------------------------------------- asking
+
+  get shown(): Shown {
+    return shown(this.#state);
+  }
+
+  /** Updates that were committed since luod's directory began. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  get generationAttempt(): number | null {
+    return this.#generationAttempt;
+  }
+
+  /** Every participant that has a place in the open attempt. */
+  get actors(): string[] {
+    return [...this.#actors.keys()];
+  }
+
+  get stuck(): string[] {
+    return stuckNames(this.#state);
+  }
+
+  /** Who is stuck, and on what. */
+  get stuckRecords(): StuckRecord[] {
+    return [...this.#state.stuck.entries()].map(([, record]) => record);
+  }
+
+  /** The plan of the open attempt. */
+  get plan(): Plan | undefined {
+    return this.#plan;
+  }
+
+  /** Where a participant stands in the open attempt, for status: `old: frozen`. */
+  memberWord(participant: string): string | null {
+    const actor = this.#actors.get(participant);
+    const attempt = this.#state.attempt;
+    if (!actor || !attempt) return null;
+    const member = attempt.members.get(actor.member);
+    return actor.side === 'old' ? `old: ${member.old}` : `new: ${member.next}`;
+  }
+
+  successorOf(member: number): string | null {
+    return this.#successors.get(member) ?? null;
+  }
+
+  actorOf(participant: string): Actor | undefined {
+    return this.#actors.get(participant);
+  }
+
+  /** Would the engine care for what follows the death of this participant? */
+  handlesDeath(participant: string): boolean {
+    const actor = this.#actors.get(participant);
+    return actor !== undefined && handlesDeath(this.#state, actor);
+  }
+
+  mayBeReady(participant: string): boolean {
+    const actor = this.#actors.get(participant);
+    return actor?.side === 'new' && mayBeReady(this.#state, actor.member);
+  }
+
+  /** Told of everything that happens in attempts, until the returned function is called. */
+  onProgress(listener: (progress: Progress) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  // -------------------------------------------------------------------------------------------- requests
+
+  /**
+   * Begin an attempt. Resolves when it comes to rest, however it ended.
+   * @throws LuoError STATE_INVALID, STATE_BUSY, STATE_STUCK: nothing has changed
+   */
+  prepare(plan: Plan, until: 'prepared' | 'finished', limits: UpdateLimits = {}): Promise<Settled> {
+    const attempt = this.#state.lastAttempt + 1;
+    const key = randomBytes(16).toString('hex');
+    return this.#ask((request) => ({ type: 'prepare', request, attempt, key, plan, until, limits: limitsOf(limits) }));
+  }
+
+  continue(limits: UpdateLimits = {}): Promise<Settled> {
+    return this.#ask((request) => ({ type: 'continue', request, limits: partialLimits(limits) }));
+  }
+
+  cancel(error?: WireError): Promise<Settled> {
+    return this.#ask((request) => ({ type: 'cancel', request, ...(error === undefined ? {} : { error }) }));
+  }
+
+  finish(): Promise<Settled> {
+    return this.#ask((request) => ({ type: 'finish', request }));
+  }
+
+  /** Give a stuck participant up. @throws LuoError when it is not stuck */
+  forget(participant: string): void {
+    let refusal: LuoError | undefined;
+    const request = (this.#request += 1);
+    this.#waiters.push({ request, resolve: () => undefined, reject: (error) => (refusal = error) });
+    this.dispatch({ type: 'forget', request, participant });
+    this.#waiters = this.#waiters.filter((waiter) => waiter.request !== request);
+    if (refusal) throw refusal;
+  }
+
+  // -------------------------------------------------------------------------------------------- events
+
+  /** What happened to a participant, if it has a place in the open attempt or is stuck. */
+  died(participant: string): void {
+    const actor = this.#actors.get(participant);
+    if (actor) {
+      this.dispatch({ type: 'died', actor });
+      this.#actors.delete(participant);
+    }
+    if (this.#state.stuck.get(participant)) this.dispatch({ type: 'stuckDied', participant });
+  }
+
+  hangup(participant: string): void {
+    const actor = this.#actors.get(participant);
+    if (actor) this.dispatch({ type: 'hangup', actor });
+  }
+
+  resumed(participant: string, phase: string, attempt: number | null): void {
+    const actor = this.#actors.get(participant);
+    if (actor && attempt !== null && attempt === this.#state.attempt?.attempt) {
+      this.#note(attempt, 'resumed', participant, { phase });
+      this.dispatch({ type: 'resumed', actor, phase: resumedPhase(phase) });
+    } else if (actor) {
+      this.dispatch({ type: 'resumed', actor, phase: 'running' });
+    }
+    const stuck = this.#state.stuck.get(participant);
+    if (!stuck) return;
+    // What it says of another attempt than the one it is stuck in says nothing of that one: it is outside of it.
+    const word = attempt === stuck.attempt ? resumedPhase(phase) : 'running';
+    this.dispatch({ type: 'resolved', participant, attempt: stuck.attempt, phase: word });
+  }
+
+  ready(participant: string): void {
+    const actor = this.#actors.get(participant);
+    if (!actor) return;
+    this.#note(this.#state.attempt?.attempt, 'ready', participant);
+    faultPoint('luod.ready');
+    this.dispatch({ type: 'ready', member: actor.member });
+  }
+
+  dispatch(event: Event): void {
+    this.#queue.push(event);
+    if (this.#running) return;
+    this.#running = true;
+    try {
+      for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+        const { state, effects } = step(this.#state, next);
+        this.#state = state;
+        for (const effect of effects) this.#perform(effect);
+      }
+    } finally {
+      this.#running = false;
+    }
+    this.#show();
+  }
+
+  /**
+   * Take up what an earlier luod left. Call once, before any other event.
+   * @param successorOf a successor that was started and whose standby was not written down yet, by its old participant
+   */
+  recover(records: readonly EngineRecord[], successorOf: (participant: string) => string | undefined): void {
+    const { state, effects } = recover(records);
+    this.#state = state;
+    const begun = records.findLast((record) => record.type === 'attempt');
+    if (begun?.type === 'attempt' && state.attempt?.attempt === begun.attempt) {
+      this.#begin(begun.plan, begun.key, begun.attempt, false);
+      for (const record of records) {
+        if (record.type === 'standby' && record.attempt === begun.attempt) {
+          this.#place(record.participant, { member: record.member, side: 'new' });
+        }
+      }
+      for (const { member, replaced, participant } of begun.plan.members) {
+        const successor = replaced && !this.#successors.has(member) ? successorOf(participant) : undefined;
+        if (successor !== undefined) this.#place(successor, { member, side: 'new' });
+      }
+      this.#note(begun.attempt, 'luod.recovered', undefined, { stage: state.attempt.stage });
+    }
+    for (const effect of effects) this.#perform(effect);
+    this.dispatchQueued();
+  }
+
+  /** Records that bring a new journal to where the engine is; only between attempts. */
+  get isIdle(): boolean {
+    return this.#state.attempt === null;
+  }
+
+  get hasStuck(): boolean {
+    return stuckNames(this.#state).length > 0;
+  }
+
+  /** Stop all clocks: luod ends. */
+  detach(): void {
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+    this.#timers.clear();
+  }
+
+  // -------------------------------------------------------------------------------------------- effects
+
+  #perform(effect: Effect): void {
+    switch (effect.type) {
+      case 'journal':
+        if (effect.record.type === 'attempt') {
+          this.#begin(effect.record.plan, effect.record.key, effect.record.attempt, true);
+        }
+        this.#host.append({ kind: 'engine', record: effect.record });
+        return this.#later({ type: 'journaled', id: effect.id });
+      case 'open':
+        return this.#answer(
+          this.#host.custody.openRecord(effect.attempt, effect.key, effect.outcome),
+          (ok) => ({ type: 'opened', id: effect.id, ok }),
+          () => ({ type: 'opened', id: effect.id, ok: false }),
+        );
+      case 'decide':
+        return this.#decide(effect);
+      case 'standby':
+        return this.#standby(effect);
+      case 'call':
+        return this.#call(effect);
+      case 'endProcess':
+        return this.#answer(
+          this.#host.endProcess(
+            effect.actor ? this.#at(effect.actor) : effect.participant,
+            effect.actor,
+            effect.graceMs,
+          ),
+          () => ({ type: 'ended', id: effect.id }),
+          () => ({ type: 'ended', id: effect.id }),
+        );
+      case 'restart':
+        return this.#restart(effect);
+      case 'dropParcels':
+        this.#host.custody.dropPrefix(parcelPrefix(effect.attempt, effect.member));
+        return this.#later({ type: 'dropped', id: effect.id });
+      case 'timer':
+        this.#timers.set(
+          effect.id,
+          setTimeout(() => {
+            this.#timers.delete(effect.id);
+            this.dispatch({ type: 'timeout', id: effect.id });
+          }, effect.ms),
+        );
+        return;
+      case 'clearTimer':
+        clearTimeout(this.#timers.get(effect.timer));
+        this.#timers.delete(effect.timer);
+        return;
+      case 'jump':
+        return this.#later({
+          type: 'returned',
+          id: effect.id,
+          error: new LuoError('UNSUPPORTED', 'this luod has no way over the kexec gap').toWire(),
+        });
+      case 'stage':
+        this.#note(this.#state.attempt?.attempt, `stage.${effect.stage}`);
+        return;
+      case 'outcome':
+        this.#note(effect.attempt, 'decided', undefined, { outcome: effect.outcome });
+        // Not a second time, when an earlier luod had come so far.
+        if (effect.outcome === 'committed' && effect.attempt !== this.#generationAttempt) {
+          this.#generation += 1;
+          this.#generationAttempt = effect.attempt;
+        }
+        this.#host.decided(this.#plan!, effect.outcome, this.#successors);
+        return;
+      case 'stuck':
+        this.#note(effect.attempt, effect.stuck ? 'stuck' : 'unstuck', effect.participant);
+        return;
+      case 'keptOld':
+        return this.#host.keptOld(this.#plan!, effect.member, this.#successors);
+      case 'refused':
+        return this.#refuse(effect.request, LuoError.fromWire(effect.error));
+      case 'settled':
+        return this.#settle(effect);
+      default:
+        return assertNever(effect);
+    }
+  }
+
+  #decide(effect: Extract<Effect, { type: 'decide' }>): void {
+    this.#note(effect.attempt, 'decide.sent', undefined, { want: effect.want });
+    faultPoint('luod.decide.before');
+    this.#answer(
+      this.#host.custody.decide(effect.attempt, effect.key, effect.want),
+      (outcome) => {
+        faultPoint('luod.decide.after');
+        return { type: 'decided', id: effect.id, outcome };
+      },
+      () => ({ type: 'decided', id: effect.id, outcome: 'lost' }),
+    );
+  }
+
+  #standby(effect: Extract<Effect, { type: 'standby' }>): void {
+    const plan = this.#plan!;
+    const attempt = this.#state.attempt?.attempt;
+    this.#note(attempt, 'standby.started', plan.members[effect.member]!.participant);
+    this.#answer(
+      this.#host.standby(plan, effect.member, effect.deadlineMs),
+      (participant) => {
+        this.#place(participant, { member: effect.member, side: 'new' });
+        this.#note(attempt, 'standby', participant);
+        faultPoint('luod.standby');
+        return { type: 'standby', id: effect.id, result: { ok: true }, participant };
+      },
+      (error) => ({ type: 'standby', id: effect.id, result: { ok: false, error: error.toWire() } }),
+    );
+  }
+
+  /** The process that a standby started is known before the standby is reached, so that its death is told. */
+  successorStarted(member: number, participant: string): void {
+    this.#place(participant, { member, side: 'new' });
+  }
+
+  #restart(effect: Extract<Effect, { type: 'restart' }>): void {
+    const plan = this.#plan!;
+    const attempt = this.#state.attempt?.attempt;
+    const member = plan.members[effect.actor.member]!;
+    this.#note(attempt, 'restart.started', member.participant, { side: effect.actor.side });
+    this.#answer(
+      this.#host.restart(plan, effect.actor.member, effect.deadlineMs),
+      (participant) => {
+        this.#place(participant, effect.actor);
+        this.#note(attempt, 'go.acked', participant, { member: member.participant, restarted: true });
+        return { type: 'restarted', id: effect.id, result: { ok: true }, participant };
+      },
+      (error) => ({ type: 'restarted', id: effect.id, result: { ok: false, error: error.toWire() } }),
+    );
+  }
+
+  #call(effect: CallEffect): void {
+    // The undo of a late success may come when its attempt is over: then the effect alone says who is meant.
+    const plan = effect.attempt === this.#planOf ? this.#plan : undefined;
+    const member = plan?.members[effect.actor.member]!.participant ?? effect.participant;
+    const participant = (plan && this.#at(effect.actor)) ?? effect.participant;
+    const what = effect.part === undefined ? effect.method : `${effect.method}.${effect.part}`;
+    // Whose blackout it is has to be said only of a successor.
+    const whose = participant === member ? undefined : { member };
+    const call = (): Promise<void> => {
+      this.#note(effect.attempt, `${what}.sent`, participant, whose);
+      const sent = this.#host.call(effect, participant, plan, this.#key);
+      pass(SENT_POINTS[what]);
+      return sent;
+    };
+    const running = effect.method === 'retire' ? this.#afterGoes().then(call) : call();
+    if (effect.method === 'go') this.#track(running);
+    this.#answer(
+      running,
+      () => {
+        this.#note(effect.attempt, `${what}.acked`, participant, whose);
+        pass(ACKED_POINTS[what]);
+        // A program without the protocol said READY=1 to be started at all: there is no other word to wait for.
+        const isPlain = plan?.members[effect.actor.member]!.protocol === 'plain';
+        if (isPlain && effect.part === 'frozen') queueMicrotask(() => this.ready(participant));
+        return { type: 'answer', id: effect.id, result: { ok: true } };
+      },
+      (error) => {
+        const result: CallResult = { ok: false, how: howFailed(error), error: error.toWire() };
+        this.#note(effect.attempt, `${what}.failed`, participant, { member, code: error.code });
+        return { type: 'answer', id: effect.id, result };
+      },
+    );
+  }
+
+  /** A go is under way until it is answered. */
+  #track(go: Promise<void>): void {
+    const over = go.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#goes.add(over);
+    void over.then(() => this.#goes.delete(over));
+  }
+
+  /**
+   * The end of an old process takes a processor for as long as its memory takes to be unmapped: those who are to serve come
+   * first, if only for so long that nobody notices a retired process that lives.
+   */
+  async #afterGoes(): Promise<void> {
+    if (this.#goes.size === 0) return;
+    let timer: NodeJS.Timeout | undefined;
+    await Promise.race([
+      Promise.all(this.#goes),
+      new Promise((resolve) => (timer = setTimeout(resolve, RETIRE_WAIT_MS))),
+    ]);
+    clearTimeout(timer);
+  }
+
+  #settle(effect: SettledEffect): void {
+    const { type: _, ...settled } = effect;
+    const plan = this.#plan!;
+    this.#note(effect.attempt, 'settled', undefined, { state: effect.state, stuck: effect.stuck });
+    faultPoint('luod.finished');
+    if (effect.state === 'normal') {
+      const done = effect.outcome === 'committed';
+      this.#host.timelines.end(
+        effect.attempt,
+        done ? 'done' : 'rolled-back',
+        done ? 'committed' : 'aborted',
+        effect.error ?? undefined,
+      );
+      this.#host.over(plan, settled, this.#successors);
+      this.#actors.clear();
+      this.#participants.clear();
+      this.#successors.clear();
+      this.#plan = undefined;
+    }
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const waiter of waiters) waiter.resolve(settled);
+  }
+
+  #refuse(request: number, error: LuoError): void {
+    const waiter = this.#waiters.find((one) => one.request === request);
+    this.#waiters = this.#waiters.filter((one) => one !== waiter);
+    waiter?.reject(error);
+  }
+
+  // -------------------------------------------------------------------------------------------- inside
+
+  #begin(plan: Plan, key: string, attempt: number, isNew: boolean): void {
+    this.#plan = plan;
+    this.#planOf = attempt;
+    this.#key = key;
+    this.#actors.clear();
+    this.#participants.clear();
+    this.#successors.clear();
+    for (const member of plan.members) this.#place(member.participant, { member: member.member, side: 'old' });
+    if (isNew) this.#host.timelines.begin(attempt, plan.gap, plan.scope);
+  }
+
+  #place(participant: string, actor: Actor): void {
+    this.#actors.set(participant, actor);
+    this.#participants.set(`${actor.member}/${actor.side}`, participant);
+    if (actor.side === 'new') this.#successors.set(actor.member, participant);
+  }
+
+  #at(actor: Actor): string | null {
+    return this.#participants.get(`${actor.member}/${actor.side}`) ?? null;
+  }
+
+  #ask(event: (request: number) => Event): Promise<Settled> {
+    return new Promise((resolve, reject) => {
+      const request = (this.#request += 1);
+      this.#waiters.push({ request, resolve, reject });
+      this.dispatch(event(request));
+    });
+  }
+
+  /** The result of an effect that takes time. */
+  #answer<T>(work: Promise<T>, done: (value: T) => Event, failed: (error: LuoError) => Event): void {
+    work.then(
+      (value) => this.dispatch(done(value)),
+      (error: unknown) => this.dispatch(failed(LuoError.from(error))),
+    );
+  }
+
+  /** The result of an effect that is done at once: after the other effects of this step. */
+  #later(event: Event): void {
+    this.#queue.push(event);
+  }
+
+  dispatchQueued(): void {
+    const next = this.#queue.shift();
+    if (next) this.dispatch(next);
+    else this.#show();
+  }
+
+  #note(attempt: number | undefined, what: string, participant?: string, detail?: unknown): void {
+    if (attempt === undefined) return;
+    const progress: Progress = { what };
+    const { phase } = this.shown;
+    if (participant !== undefined) progress.participant = participant;
+    if (phase !== null) progress.phase = phase;
+    if (detail !== undefined) progress.detail = detail;
+    this.#host.timelines.event(attempt, what, progress);
+    for (const listener of this.#listeners) listener(progress);
+  }
+
+  #show(): void {
+    const { state, phase } = this.shown;
+    const text = `${state}/${phase}/${this.#generation}/${this.stuck.join()}`;
+    if (text === this.#lastShown) return;
+    this.#lastShown = text;
+    this.#host.changed();
+  }
+}
+
+/** How long a retire may wait for the goes of its attempt. */
+const RETIRE_WAIT_MS = 50;
+
+/** Where in the keeper a member's parcels of an attempt lie. */
+export function parcelPrefix(attempt: number, member: number): string {
+  return `parcel/${attempt}/${member}/`;
+}
+
+const SENT_POINTS: Record<string, FaultPoint> = {
+  prepare: 'luod.prepare.sent',
+  'restore.prepared': 'luod.restore.prepared',
+  freeze: 'luod.freeze.sent',
+  'restore.frozen': 'luod.restore.frozen',
+  go: 'luod.go.sent',
+  retire: 'luod.retire.sent',
+  finish: 'luod.finish.sent',
+};
+const ACKED_POINTS: Record<string, FaultPoint> = {
+  prepare: 'luod.prepared',
+  freeze: 'luod.frozen',
+  go: 'luod.go.acked',
+};
+
+function pass(point: FaultPoint | undefined): void {
+  if (point !== undefined) faultPoint(point);
+}
+
+/** Did the participant say no, did its time pass, or did its connection end? */
+export function howFailed(error: LuoError): 'answered' | 'timeout' | 'lost' {
+  if (error.code === 'PROTO_TIMEOUT') return 'timeout';
+  return error.code === 'PROTO_CLOSED' ? 'lost' : 'answered';
+}
+
+const RESUMED = ['running', 'prepared', 'frozen', 'standby', 'ready', 'gone-on', 'thawed'] as const;
+
+/** The engine's word for what a participant says of itself; anything unknown means that it just runs. */
+export function resumedPhase(phase: string): (typeof RESUMED)[number] {
+  return RESUMED.find((known) => known === phase) ?? 'running';
+}
+
+function limitsOf(limits: UpdateLimits): Limits {
+  return {
+    standbyMs: limits.standbyMs ?? DEADLINES.standbyMs,
+    prepareMs: limits.prepareMs ?? DEADLINES.prepareMs,
+    blackoutMs: limits.blackoutMs ?? DEADLINES.blackoutMs,
+    cancelMs: DEADLINES.cancelMs,
+    finishMs: limits.finishMs ?? DEADLINES.finishMs,
+    goMs: DEADLINES.goMs,
+    retireMs: DEADLINES.retireMs,
+    preparedMs: limits.preparedMs ?? DEADLINES.preparedMs,
+  };
+}
+
+function partialLimits(limits: UpdateLimits): Partial<Limits> {
+  return Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined));
+}

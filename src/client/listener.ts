@@ -1,0 +1,502 @@
+/**
+ * A server whose listening socket and connections outlive the program. The listening descriptor is made here and kept;
+ * the server accepts on a duplicate. A freeze closes the duplicate, so that new connections wait in the kernel's backlog
+ * for whoever goes on; it stops reading on every connection in one turn, drains what must be drained, and then takes
+ * what is left: bytes in, bytes out. Connections are given to the successor before the freeze, which attaches them
+ * without reading, so that only what changed since travels in the blackout.
+ *
+ * A server whose connections hold secrets of the process (TLS, HTTP/2 sessions) cannot hand them over: its connections
+ * end in good order at freeze, and its clients come back through the backlog.
+ */
+import { once } from 'node:events';
+import { Server as HttpServer, type ServerResponse } from 'node:http';
+import { Server as HttpsServer } from 'node:https';
+import type { AddressInfo, Server, Socket } from 'node:net';
+import { Server as TlsServer } from 'node:tls';
+import type { IncomingMessage } from 'node:http';
+import { LuoError } from '../base/errors.js';
+import { closeAll, dupFd, getsockname, type OwnedFd } from '../sys/index.js';
+import { Connection } from './connection.js';
+import { Lingering } from './lingering.js';
+import {
+  adoptIntoServer,
+  attachSocket,
+  beginHttpAccount,
+  closeListening,
+  openListening,
+  socketFd,
+} from './net-internals.js';
+import type { BlobReader, BlobWriter, FrozenConnection, FrozenListener, Packed, PreparedListener } from './parcel.js';
+import type { ConnectionCallbacks, Listener, Saved } from './types.js';
+
+export interface ListenerOptions {
+  readonly name: string;
+  readonly server: Server;
+  /** The listening descriptor. */
+  readonly takenFd: OwnedFd;
+  readonly backlog: number;
+  readonly connections: ConnectionCallbacks;
+  readonly pendingOutputBytesMax: number;
+}
+
+type Flat = Readonly<Record<string, unknown>>;
+
+/** A saved value of now, which later changes of the program's own object do not reach. */
+function snapshotOf(saved: Saved): unknown {
+  if (typeof saved !== 'object' || saved === null) return saved;
+  return isFlat(saved) ? { ...saved } : textOf(saved);
+}
+
+function isSameAs(snapshot: unknown, saved: Saved): boolean {
+  if (typeof saved !== 'object' || saved === null) return snapshot === saved;
+  if (typeof snapshot !== 'object' || snapshot === null) return snapshot === textOf(saved);
+  if (!isFlat(saved)) return false;
+  let fields = 0;
+  for (const name in saved) {
+    if ((snapshot as Flat)[name] !== saved[name]) return false;
+    fields += 1;
+  }
+  return fields === Object.keys(snapshot).length;
+}
+
+/** An object of plain values: what most programs save of a connection, and cheap to compare. */
+function isFlat(saved: object): saved is Flat {
+  if (Array.isArray(saved) || saved instanceof Uint8Array) return false;
+  for (const name in saved) {
+    const value = (saved as Flat)[name];
+    if (typeof value === 'object' && value !== null) return false;
+  }
+  return true;
+}
+
+function textOf(saved: Saved): string {
+  return saved instanceof Uint8Array ? `bytes:${Buffer.from(saved).toString('latin1')}` : JSON.stringify(saved);
+}
+
+/** Something that ends its connection when asked to in good order. */
+interface Closable {
+  close(): void;
+  destroy(): void;
+  readonly isBusy: boolean;
+}
+
+export class LuoListener implements Listener {
+  readonly name: string;
+  readonly address: AddressInfo | string;
+  readonly reason: LuoError | undefined;
+  readonly #options: ListenerOptions;
+  readonly #server: Server;
+  readonly #http: HttpServer | undefined;
+  readonly #fd: OwnedFd;
+  readonly #connections = new Map<number, Connection>();
+  readonly #bySocket = new WeakMap<Socket, Connection>();
+  readonly #closables = new Map<Socket, Closable>();
+  /** Connections by the number that the old process gave them. */
+  readonly #incoming = new Map<number, Connection>();
+  /** What the program is to be told of them, before their first byte. */
+  readonly #incomingSaved = new Map<number, Saved>();
+  /** Snapshots of what was saved of connections at prepare. */
+  readonly #savedAtPrepare = new Map<number, unknown>();
+  #lingering: Lingering[] = [];
+  /** What was given at prepare. */
+  #prepared: Set<number> | undefined;
+  #nextId = 1;
+  #everListened = false;
+  #onProgress: (() => void) | undefined;
+
+  constructor(options: ListenerOptions) {
+    this.#options = options;
+    this.name = options.name;
+    this.#server = options.server;
+    this.#fd = options.takenFd;
+    this.reason = handoverObstacle(options);
+    this.#http = this.reason === undefined && options.server instanceof HttpServer ? options.server : undefined;
+    this.address = addressOf(this.#fd.fd);
+    this.#track();
+  }
+
+  get handsOver(): boolean {
+    return this.reason === undefined;
+  }
+
+  get isHttp(): boolean {
+    return this.#http !== undefined;
+  }
+
+  get connections(): number {
+    return this.#connections.size + this.#closables.size;
+  }
+
+  /** The listening descriptor, borrowed. */
+  get fd(): number {
+    return this.#fd.fd;
+  }
+
+  connectionOf(socket: Socket): Connection | undefined {
+    return this.#bySocket.get(socket);
+  }
+
+  // -------------------------------------------------------------------------------------------- the old side
+
+  /** The connections of this moment, with their descriptors (borrowed) in the same order. */
+  prepare(fds: number[], blob: BlobWriter): PreparedListener {
+    const { save } = this.#options.connections;
+    const ids: number[] = [];
+    const saved: (Packed | null)[] = [];
+    this.#savedAtPrepare.clear();
+    for (const connection of this.#connections.values()) {
+      const fd = connection.canBeHandedOver ? socketFd(connection.socket) : undefined;
+      if (fd === undefined) continue;
+      connection.gate.shared = true;
+      ids.push(connection.id);
+      fds.push(fd);
+      const value = save?.(connection.socket);
+      saved.push(value === undefined ? null : blob.pack(value));
+      if (value !== undefined) this.#savedAtPrepare.set(connection.id, snapshotOf(value));
+    }
+    this.#prepared = new Set(ids);
+    return { name: this.name, connections: ids, ...(this.#savedAtPrepare.size === 0 ? {} : { saved }) };
+  }
+
+  /** The prepare is off. */
+  cancel(): void {
+    this.#prepared = undefined;
+  }
+
+  /** Accept no more and read no more, all in this turn. */
+  stop(): void {
+    closeListening(this.#server);
+    for (const connection of this.#connections.values()) connection.stop();
+    for (const closable of this.#closables.values()) closable.close();
+  }
+
+  /** Wait until no request is being handled. False: the time was not enough. */
+  async drainRequests(endMs: number): Promise<boolean> {
+    const quiet = await this.#until(endMs, () => {
+      for (const connection of this.#connections.values()) if (!connection.isQuiet) return false;
+      return this.#closables.size === 0;
+    });
+    if (quiet) return true;
+    // What only waits for its client to close has had its time; what is being answered has not.
+    for (const closable of this.#closables.values()) if (!closable.isBusy) closable.destroy();
+    return [...this.#connections.values()].every((one) => one.isQuiet) && this.#closables.size === 0;
+  }
+
+  /** How many connections hold up a freeze. */
+  get busy(): number {
+    return [...this.#connections.values()].filter((one) => !one.isQuiet).length + this.#closables.size;
+  }
+
+  /** Wait until no connection has more unsent output than is allowed; what is more after the time travels all the same. */
+  async drainOutput(endMs: number): Promise<void> {
+    await this.#until(endMs, () => {
+      for (const { gate } of this.#connections.values()) {
+        if (gate.unsentBytes > this.#options.pendingOutputBytesMax) return false;
+      }
+      return true;
+    });
+  }
+
+  /** Take what is left, in one turn. Nothing is sent or read from here on. `fds` are borrowed. */
+  freeze(blob: BlobWriter, fds: number[]): FrozenListener {
+    const gone = new Set(this.#prepared ?? []);
+    const connections: FrozenConnection[] = [];
+    for (const connection of this.#connections.values()) {
+      connection.gate.hold();
+      const taken = connection.canBeHandedOver ? connection.gate.takeUnsent() : undefined;
+      if (taken === undefined) continue;
+      const isKnown = gone.delete(connection.id);
+      if (!isKnown) fds.push(taken.fd);
+      const entry = this.#freezeOne(connection, taken.chunks, isKnown, blob);
+      if (entry !== undefined) connections.push(entry);
+    }
+    return { name: this.name, gone: [...gone], connections };
+  }
+
+  #freezeOne(
+    connection: Connection,
+    output: readonly Buffer[],
+    isKnown: boolean,
+    blob: BlobWriter,
+  ): FrozenConnection | undefined {
+    const { unhandled, save } = this.#options.connections;
+    connection.gate.shared = true;
+    const input = blob.add(connection.takeInput(unhandled?.(connection.socket)));
+    const outputBytes = blob.add(...output);
+    const value = save?.(connection.socket);
+    const wasSaved = isKnown && this.#savedAtPrepare.has(connection.id);
+    // What a connection is seldom changes in the moment between prepare and freeze.
+    const isSame = wasSaved && value !== undefined && isSameAs(this.#savedAtPrepare.get(connection.id), value);
+    const saved = isSame ? undefined : value;
+    const unsaved = wasSaved && value === undefined;
+    const ending = connection.gate.ending;
+    if (isKnown && input === 0 && outputBytes === 0 && saved === undefined && !unsaved && !ending) return undefined;
+    return {
+      id: connection.id,
+      ...(isKnown ? {} : { isNew: true as const }),
+      ...(input === 0 ? {} : { input }),
+      ...(outputBytes === 0 ? {} : { output: outputBytes }),
+      ...(ending ? { ending: true as const } : {}),
+      ...(saved === undefined ? {} : { saved: blob.pack(saved) }),
+      ...(unsaved ? { unsaved: true as const } : {}),
+    };
+  }
+
+  /** The freeze is off: everything goes on here, with the same socket objects. */
+  thaw(): void {
+    this.#prepared = undefined;
+    for (const connection of this.#connections.values()) {
+      if (!connection.socket.destroyed) connection.release();
+    }
+    this.#listen();
+  }
+
+  // -------------------------------------------------------------------------------------------- the new side
+
+  /**
+   * Attach connections that the old process still serves. Takes `fds`, as many as there are connections.
+   * @param saved what the program saved of each
+   */
+  attachPrepared(prepared: PreparedListener, takenFds: OwnedFd[], saved: readonly (Saved | undefined)[]): void {
+    if (!this.handsOver) return closeAll(takenFds);
+    if (this.#http !== undefined) beginHttpAccount(this.#http);
+    prepared.connections.forEach((id, index) => {
+      this.#attach(id, takenFds[index]!);
+      if (saved[index] !== undefined) this.#incomingSaved.set(id, saved[index]);
+    });
+  }
+
+  /** Take what the old process left. Nothing is read, sent or accepted before {@link go}. */
+  attachFrozen(frozen: FrozenListener, blob: BlobReader, nextFd: () => OwnedFd): void {
+    for (const id of frozen.gone) this.#dropIncoming(id);
+    for (const entry of frozen.connections) {
+      const fd = entry.isNew === true ? nextFd() : undefined;
+      const input = blob.take(entry.input ?? 0);
+      const output = blob.take(entry.output ?? 0);
+      const saved = entry.saved === undefined ? undefined : blob.unpack(entry.saved);
+      if (!this.handsOver) {
+        fd?.close();
+        continue;
+      }
+      if (entry.ending === true) {
+        this.#linger(entry.id, fd, output);
+        continue;
+      }
+      if (fd !== undefined) this.#attach(entry.id, fd);
+      const connection = this.#incoming.get(entry.id);
+      if (connection === undefined) continue;
+      connection.putInput(input);
+      connection.gate.putFirst(output);
+      if (saved !== undefined) this.#incomingSaved.set(entry.id, saved);
+      if (entry.unsaved === true) this.#incomingSaved.delete(entry.id);
+    }
+    const { restore } = this.#options.connections;
+    for (const [id, saved] of this.#incomingSaved) restore?.(this.#incoming.get(id)!.socket, saved);
+    this.#incomingSaved.clear();
+  }
+
+  /** Serve: what was handed over first, then what waits in the backlog. */
+  go(): void {
+    this.#incoming.clear();
+    for (const connection of this.#connections.values()) connection.release();
+    for (const lingering of this.#lingering) lingering.go();
+    this.#lingering = [];
+    this.#listen();
+  }
+
+  /** Accept no more, for good; the connections stay. */
+  close(): void {
+    closeListening(this.#server);
+    this.#fd.close();
+  }
+
+  /** Close all of it, also what is held: descriptors of other processes are not touched. Waits for the sockets' end. */
+  async end(): Promise<void> {
+    this.close();
+    for (const lingering of this.#lingering) lingering.close();
+    this.#lingering = [];
+    await Promise.all(
+      [...this.#connections.values()].map(async ({ socket }) => {
+        const closed = once(socket, 'close');
+        socket.destroy();
+        await closed;
+      }),
+    );
+  }
+
+  #attach(id: number, takenFd: OwnedFd): void {
+    const socket = attachSocket(takenFd.take(), { allowHalfOpen: halfOpen(this.#server) });
+    this.#incoming.set(id, this.#add(socket, true));
+    adoptIntoServer(this.#server, socket);
+    this.#server.emit('connection', socket);
+  }
+
+  #dropIncoming(id: number): Connection | undefined {
+    const connection = this.#incoming.get(id);
+    this.#incoming.delete(id);
+    this.#incomingSaved.delete(id);
+    connection?.socket.destroy();
+    return connection;
+  }
+
+  /** The old program had ended this connection; only what is left is sent. The new program has no part in it. */
+  #linger(id: number, takenFd: OwnedFd | undefined, output: Buffer): void {
+    let fd = takenFd;
+    const attached = this.#incoming.get(id);
+    if (fd === undefined && attached !== undefined) {
+      const number = socketFd(attached.socket);
+      if (number !== undefined) fd = dupFd(number);
+    }
+    this.#dropIncoming(id);
+    if (fd !== undefined) this.#lingering.push(new Lingering(fd, output));
+  }
+
+  // -------------------------------------------------------------------------------------------- both
+
+  #listen(): void {
+    if (this.#server.listening) return;
+    const quiet = this.#everListened;
+    this.#everListened = true;
+    openListening(this.#server, dupFd(this.#fd.fd).take(), { backlog: this.#options.backlog, quiet });
+    if (!quiet && this.#http !== undefined) this.#trackTunnels(this.#http);
+  }
+
+  #track(): void {
+    const server = this.#server;
+    if (!this.handsOver) return this.#trackClosables();
+    // Before the program's own listener, so that its first write already passes through the gate ...
+    server.prependListener('connection', (socket: Socket) => {
+      if (!this.#bySocket.has(socket)) this.#add(socket, false);
+    });
+    if (this.#http === undefined) return;
+    // ... and, for http, behind Node's, which sets the parser up.
+    server.on('connection', (socket: Socket) => this.#bySocket.get(socket)?.http?.tap());
+    const begin = (request: IncomingMessage, response: ServerResponse): void =>
+      this.#bySocket.get(request.socket)?.http?.begin(response);
+    server.prependListener('request', begin);
+    // Listening for these changes what Node does with them, so that only a program that does so is joined in it.
+    for (const event of ['checkContinue', 'checkExpectation']) {
+      if (server.listenerCount(event) > 0) server.prependListener(event, begin);
+    }
+  }
+
+  #trackTunnels(server: HttpServer): void {
+    for (const event of ['upgrade', 'connect']) {
+      if (server.listenerCount(event) === 0) continue;
+      server.prependListener(event, (request: IncomingMessage) => {
+        const http = this.#bySocket.get(request.socket)?.http;
+        if (http === undefined) return;
+        http.tunnel = true;
+        this.#onProgress?.();
+      });
+    }
+  }
+
+  #add(socket: Socket, handedOver: boolean): Connection {
+    const connection = new Connection({ id: this.#nextId++, socket, handedOver, http: this.#http });
+    if (connection.http !== undefined) connection.http.onProgress = () => this.#onProgress?.();
+    this.#connections.set(connection.id, connection);
+    this.#bySocket.set(socket, connection);
+    socket.once('close', () => {
+      this.#connections.delete(connection.id);
+      this.#onProgress?.();
+    });
+    return connection;
+  }
+
+  /** Connections that cannot be handed over: how each is ended in good order. */
+  #trackClosables(): void {
+    const server = this.#server;
+    const add = (socket: Socket, closable: Closable): void => {
+      this.#closables.set(socket, closable);
+      socket.once('close', () => {
+        this.#closables.delete(socket);
+        this.#onProgress?.();
+      });
+    };
+    if (server instanceof HttpsServer) {
+      let stopping = false;
+      const active = new Map<Socket, number>();
+      server.on('secureConnection', (socket) =>
+        add(socket, {
+          close: () => {
+            stopping = true;
+            server.closeIdleConnections();
+          },
+          destroy: () => socket.destroy(),
+          get isBusy() {
+            return (active.get(socket) ?? 0) > 0;
+          },
+        }),
+      );
+      server.prependListener('request', (request, response) => {
+        active.set(request.socket, (active.get(request.socket) ?? 0) + 1);
+        response.once('close', () => {
+          active.set(request.socket, (active.get(request.socket) ?? 1) - 1);
+          // Once the response is out Node counts the connection as idle, a turn later.
+          if (stopping) setImmediate(() => server.closeIdleConnections());
+        });
+      });
+      server.on('listening', () => (stopping = false));
+    } else if (server instanceof TlsServer && !isHttp2(server)) {
+      server.on('secureConnection', (socket) =>
+        add(socket, { close: () => socket.end(), destroy: () => socket.destroy(), isBusy: false }),
+      );
+    } else {
+      server.on('session', (session: { close(): void; destroy(): void; socket: Socket }) =>
+        add(session.socket, { close: () => session.close(), destroy: () => session.destroy(), isBusy: false }),
+      );
+    }
+  }
+
+  async #until(endMs: number, done: () => boolean): Promise<boolean> {
+    while (!done()) {
+      if (performance.now() >= endMs) return false;
+      // Most of what is waited for says so; that libuv sent something does not.
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, 2);
+        this.#onProgress = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+      this.#onProgress = undefined;
+    }
+    return true;
+  }
+}
+
+function isHttp2(server: Server): boolean {
+  return server.constructor.name === 'Http2Server' || server.constructor.name === 'Http2SecureServer';
+}
+
+/** Why the connections of this server cannot be handed over; undefined when they can. */
+function handoverObstacle({ server, name }: ListenerOptions): LuoError | undefined {
+  if (server instanceof TlsServer) {
+    return new LuoError(
+      'CLIENT_TLS',
+      `connections of '${name}' are encrypted by this process and cannot be handed over; they are ended at an update`,
+      {
+        handle: name,
+        remedy: 'let something that stays end TLS in front of this service, or accept that clients reconnect',
+      },
+    );
+  }
+  if (!isHttp2(server)) return undefined;
+  return new LuoError(
+    'UNSUPPORTED',
+    `connections of '${name}' are HTTP/2 sessions, whose state Node does not give out; they are ended at an update`,
+    { handle: name, remedy: 'use HTTP/1.1 behind a proxy, or accept that clients reconnect' },
+  );
+}
+
+function halfOpen(server: Server): boolean {
+  return (server as unknown as { allowHalfOpen?: boolean }).allowHalfOpen === true;
+}
+
+function addressOf(fd: number): AddressInfo | string {
+  const name = getsockname(fd);
+  if (name.family === 'unix') return name.path;
+  if (name.family === 'other') return '';
+  return { address: name.address, port: name.port, family: name.family === 'ipv4' ? 'IPv4' : 'IPv6' };
+}

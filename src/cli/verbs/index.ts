@@ -1,0 +1,53 @@
+/** Every verb of luoctl, in the order of `luoctl help`. A new verb is a file here and a line in this list. */
+import type { Verb } from '../verb.js';
+import { cancel } from './cancel.js';
+import { discard } from './discard.js';
+import { doctor } from './doctor.js';
+import { finish } from './finish.js';
+import { kill } from './kill.js';
+import { list } from './list.js';
+import { logs } from './logs.js';
+import { plan } from './plan.js';
+import { prepare } from './prepare.js';
+import { put } from './put.js';
+import { recover } from './recover.js';
+import { request } from './request.js';
+import { rollback } from './rollback.js';
+import { run } from './run.js';
+import { seal } from './seal.js';
+import { shutdown } from './shutdown.js';
+import { start } from './start.js';
+import { status } from './status.js';
+import { stop } from './stop.js';
+import { take } from './take.js';
+import { timeline } from './timeline.js';
+import { unrequest } from './unrequest.js';
+import { update } from './update.js';
+import { watch } from './watch.js';
+
+export const VERBS: readonly Verb[] = [
+  run,
+  start,
+  stop,
+  discard,
+  kill,
+  update,
+  rollback,
+  plan,
+  prepare,
+  cancel,
+  finish,
+  put,
+  take,
+  list,
+  seal,
+  request,
+  unrequest,
+  status,
+  watch,
+  timeline,
+  logs,
+  doctor,
+  recover,
+  shutdown,
+];

@@ -1,0 +1,91 @@
+/** `luoctl status`: everything that luod knows, or one service of it. */
+import { LuoError } from '../../base/errors.js';
+import type { ServiceStatus, Status } from '../../protocol/spec.js';
+import type { Context } from '../context.js';
+import { handleTable, lastExit, runWord, serviceTable } from '../describe.js';
+import { EXIT } from '../exit-codes.js';
+import { count, fields, printable, shellWords, table } from '../format.js';
+import { verb } from '../verb.js';
+
+export const status = verb({
+  name: 'status',
+  group: 'Looking:',
+  summary: 'show the state, the services and what is kept',
+  operands: '[name]',
+  notes: 'With -v participants and handles are shown too. Without luod the exit code is 4.',
+  example: { line: 'luoctl status cache', says: 'shows the service cache: process, command, handles, last exit' },
+  async run({ context, args }) {
+    const all = await context.ask('status', {});
+    if (args[0] === undefined) {
+      context.report(all, overview(context, all));
+      return EXIT.done;
+    }
+    const service = all.services.find((each) => each.name === args[0]);
+    if (!service) throw new LuoError('SERVICE_UNKNOWN', `there is no service '${args[0]}'`);
+    const owners = all.participants.filter((each) => each.pid === service.pid).map((each) => each.owner);
+    const handles = all.handles.filter(
+      (handle) => owners.includes(handle.owner) || handle.owner.endsWith(`:${service.name}`),
+    );
+    context.report(
+      { service, handles },
+      detail(context, service) + (handles.length > 0 ? '\n' : '') + handleTable(handles, context.paint),
+    );
+    return EXIT.done;
+  },
+});
+
+function overview({ paint, verbose }: Context, all: Status): string {
+  const state = all.state === 'normal' ? paint.good(all.state) : paint.warn(all.state);
+  const phase = all.phase === null ? '' : `, ${all.phase} in attempt ${all.attempt ?? '?'}`;
+  const head = fields([
+    ['state', `${state}${phase}, generation ${all.generation}`],
+    ['luod', `version ${all.luod.version}, pid ${all.luod.pid}, restarts ${all.luod.restarts}, in ${all.luod.dir}`],
+    ['keeper', `pid ${all.keeper.pid}, ${all.keeper.fds} of ${all.keeper.fdsMax} fds`],
+    ...(all.stuck.length > 0 ? [['stuck', paint.bad(all.stuck.map(printable).join(', '))] as [string, string]] : []),
+    ...(all.boxes.length > 0
+      ? [
+          [
+            'boxes',
+            all.boxes
+              .map((box) => `${box.box} (${count(box.entries, 'entry', 'entries')}${box.sealed ? ', sealed' : ''})`)
+              .join(', '),
+          ] as [string, string],
+        ]
+      : []),
+  ]);
+  const participants = table(
+    ['PARTICIPANT', 'OWNER', 'PID', 'ROLE', 'CONNECTED', 'HANDLES', 'MEMBER'],
+    all.participants.map((each) => [
+      printable(each.id),
+      printable(each.owner),
+      String(each.pid),
+      each.role,
+      each.connected ? 'yes' : paint.warn('no'),
+      String(each.handles),
+      each.stuck ? paint.bad('stuck') : (each.member ?? '-'),
+    ]),
+  );
+  const parts = [
+    head,
+    all.services.length === 0 ? 'no services\n' : serviceTable(all.services, paint),
+    ...(verbose ? [participants, handleTable(all.handles, paint)] : []),
+  ];
+  return parts.filter((part) => part !== '').join('\n');
+}
+
+function detail({ paint }: Context, service: ServiceStatus): string {
+  return fields([
+    ['service', service.name],
+    ['state', runWord(service, paint) + (service.statusText ? `: ${printable(service.statusText)}` : '')],
+    ['pid', service.pid === null ? '-' : String(service.pid)],
+    ['since', service.startedAt ?? '-'],
+    ['command', shellWords(service.argv)],
+    ['folder', printable(service.cwd)],
+    ['protocol', service.protocol],
+    ['generation', String(service.generation)],
+    ['restart', `${service.restart}, ${count(service.restarts, 'time')} so far`],
+    ['last exit', lastExit(service)],
+    ['log', service.log],
+    ['rollback to', service.previous ? shellWords(service.previous) : '-'],
+  ]);
+}

@@ -410,9 +410,23 @@ export class Daemon {
       this.#orchestrator.resumed(participant.id, resume.phase, resume.attempt);
       if (resume.phase === 'frozen') participant.frozen = true;
       // Its go, or its thaw, may have been the last word of an earlier luod, or the keeper's: it serves.
-      if (ACTING_PHASES.includes(resume.phase)) this.#calls.acts(participant);
+      if (ACTING_PHASES.includes(resume.phase)) this.#servesAgain(participant);
+      // An earlier luod had accepted its ready, and died, or left, before its go: nobody else will say that.
+      const isOutside = this.#orchestrator.actorOf(participant.id) === undefined;
+      if (resume.phase === 'ready' && isOutside && participant.record.role !== 'successor') {
+        this.#membership.bringUp(participant);
+      }
     }
     this.#changed();
+  }
+
+  /** What an earlier luod would have done after the go's answer; in an open attempt the engine sees to it. */
+  #servesAgain(participant: Participant): void {
+    this.#calls.acts(participant);
+    const { plan } = this.#orchestrator;
+    if (plan?.members.some((member) => member.owner === participant.owner)) return;
+    this.#calls.dropKept(participant.owner);
+    this.#membership.dropReleased(participant.id, this.#handles.claims(participant.id));
   }
 
   #left(participant: Participant): void {

@@ -108,7 +108,7 @@ export class MemberCalls {
    */
   async bringUp(participant: Participant): Promise<void> {
     const { custody } = this.#options;
-    const kept = custody.withPrefix('parcel/').filter((entry) => entry.owner === participant.owner);
+    const kept = this.#keptOf(participant.owner);
     const peer = this.#peer(participant);
     if (kept.length > 0) {
       const params = { attempt: 0, part: 'frozen' as const, deadlineMs: DEADLINES.goMs };
@@ -119,6 +119,15 @@ export class MemberCalls {
     await peer.request('go', { attempt: 0, deadlineMs: DEADLINES.goMs }, { deadlineMs: DEADLINES.goMs });
     custody.drop(kept.map((entry) => entry.name));
     this.acts(participant);
+  }
+
+  /** A process of this owner serves, and has what was handed over: nobody else will ask for it. */
+  dropKept(owner: string): void {
+    this.#options.custody.drop(this.#keptOf(owner).map((entry) => entry.name));
+  }
+
+  #keptOf(owner: string): Entry[] {
+    return this.#options.custody.withPrefix('parcel/').filter((entry) => entry.owner === owner);
   }
 
   /** It has had its go, or its thaw: it serves. */
@@ -164,7 +173,7 @@ export class MemberCalls {
   }
 
   #keptFor(effect: CallEffect, owner: string, wasAlive: boolean): Entry[] {
-    if (!wasAlive) return this.#options.custody.withPrefix('parcel/').filter((entry) => entry.owner === owner);
+    if (!wasAlive) return this.#keptOf(owner);
     return this.#options.custody
       .withPrefix(parcelPrefix(effect.attempt, effect.actor.member))
       .filter((entry) => (entry.meta as ParcelMeta).part === effect.part);

@@ -238,7 +238,7 @@ export class Membership {
    * @throws LuoError READY_INCOMPLETE, STATE_INVALID
    */
   ready(participant: Participant, accepted: () => void): void {
-    const { orchestrator, handles, calls } = this.#parts;
+    const { orchestrator, handles } = this.#parts;
     const claims = handles.claims(participant.id);
     const open = this.#claimable(participant).filter(
       (handle) => handle.policy === 'fail' && handle.holder !== participant.id && !claims.has(handle.key),
@@ -261,12 +261,17 @@ export class Membership {
       return orchestrator.ready(participant.id);
     }
     accepted();
+    this.bringUp(participant);
+  }
+
+  /** It is ready and no successor: what is kept for it, then go. Asked again (by a new luod) while it is under way, once. */
+  bringUp(participant: Participant): void {
     if (participant.record.acting || this.#comingUp.has(participant)) return;
     this.#comingUp.add(participant);
-    calls.bringUp(participant).then(
+    this.#parts.calls.bringUp(participant).then(
       () => {
         this.#comingUp.delete(participant);
-        this.dropReleased(participant.id, claims);
+        this.dropReleased(participant.id, this.#parts.handles.claims(participant.id));
         this.#parts.changed();
       },
       (error: unknown) => {

@@ -6,6 +6,7 @@
  * is written synchronously, so that `journaled` is back before the next effect. A parcel is mirrored and sent to the
  * keeper before its answer reaches the engine; the channel to the keeper keeps the order, so that it precedes the
  * decision without another round trip in the blackout.
+ * A retire is held back until the goes of its attempt are answered, at most 50 ms: docs/decisions/0010.
  */
 import { randomBytes } from 'node:crypto';
 import { LuoError } from '../base/errors.js';

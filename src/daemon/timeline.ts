@@ -2,7 +2,8 @@
  * What happened in each attempt, participant by participant, with times of CLOCK_MONOTONIC: it goes on over luod's own
  * death. The blackout of a participant is from its freeze sent to its go (or thaw) acknowledged; of an update, from the
  * earliest of these to the latest. Bounded by LIMITS.timelinesMax attempts and LIMITS.timelineEventsMax events each;
- * beyond that events are counted, not kept.
+ * what comes beyond that is dropped. Events reach the journal in batches (`flush`): a luod that is killed loses at most the
+ * last few milliseconds of them, and nothing that an update depends on.
  */
 import { LIMITS } from '../base/limits.js';
 import type { Gap, Outcome } from '../base/words.js';

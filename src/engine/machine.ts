@@ -250,8 +250,9 @@ function onResolved(w: Work, participant: string, attempt: number, phase: Resume
 function unstuckAfterwards(w: Work, participant: string, runs: boolean): void {
   const record = w.stuck.get(participant);
   if (record === undefined || !w.clearStuck(participant)) return;
-  w.journalOf(record.attempt, { type: 'unstuck', participant }, 'nothing');
-  if (runs && record.undo) w.dropParcels(record.attempt, record.member);
+  // What it handed over is dropped once it is written that it runs again.
+  const then = runs && record.undo ? 'drop' : 'nothing';
+  w.journalOf(record.attempt, { type: 'unstuck', participant }, then, record.member);
 }
 
 /** The real answer to a call that had timed out. */

@@ -40,7 +40,11 @@ function isBefore(point: FaultPoint, other: FaultPoint): boolean {
 /** May connections end? Only where the process dies that may be serving at that moment. */
 export function mayLoseConnections({ point, victim }: Kill): boolean {
   if (victim === 'old') return isBefore(point, 'old.frozen');
-  if (victim === 'new') return point === 'new.go' ? false : !isBefore(point, 'luod.go.sent') && point !== 'new.hello';
+  if (victim === 'new') {
+    // The old process stands still with its answer given: the others may go on to the end before the new one is killed.
+    if (point === 'old.frozen') return true;
+    return point === 'new.go' ? false : !isBefore(point, 'luod.go.sent') && point !== 'new.hello';
+  }
   return false;
 }
 

@@ -2,3 +2,5 @@
 export * from './errno.js';
 export * from './linux.js';
 export * from './structs.js';
+export * from './kexec.js';
+export * from './liveupdate.js';

@@ -41,4 +41,22 @@ export const FAULT_POINTS = [
   'new.go.acked',
   'new.finish',
 ] as const;
-export type FaultPoint = (typeof FAULT_POINTS)[number];
+
+/** Those that only an update across the kexec gap passes, and the start after it. */
+export const KEXEC_FAULT_POINTS = [
+  // before the jump
+  'keeper.session.created',
+  'luod.session.preserved',
+  'luod.manifest.preserved',
+  'luod.manifest.frozen',
+  'luod.jump',
+  // after it
+  'keeper.manifest.retrieved',
+  'keeper.session.retrieved',
+  'keeper.arrived',
+  'luod.arrived',
+  'luod.claim.retrieved',
+  'luod.session.finished',
+  'luod.manifest.finished',
+] as const;
+export type FaultPoint = (typeof FAULT_POINTS)[number] | (typeof KEXEC_FAULT_POINTS)[number];

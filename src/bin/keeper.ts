@@ -1,5 +1,5 @@
 /**
- * The keeper as a program: `keeper --dir DIR [--adopt] -- LUOD_ARGV...`. With --adopt, fd 3 is the channel of a living
+ * The keeper as a program: `keeper --dir DIR [--adopt | --kexec] -- LUOD_ARGV...`. With --adopt, fd 3 is the channel of a living
  * luod that started it. Prints nothing on stdout; ends with 0, or with 1 and a sentence on stderr.
  * SIGTERM and SIGINT end luod and then the keeper; SIGHUP is ignored, since services outlive a terminal.
  */
@@ -12,6 +12,8 @@ export interface RunKeeperOptions {
   readonly luodArgv: readonly string[];
   readonly env: NodeJS.ProcessEnv;
   readonly adoptFd?: number;
+  /** Take what the last kernel left for luod. */
+  readonly kexec?: boolean;
 }
 
 /** Be the keeper until everything has ended; returns the exit code. */

@@ -2,22 +2,28 @@
  * luod proper, as the keeper starts it: fd 3 is the channel between them. Composition only: this is where luod gets its
  * ports. Loaded only by that process, so that the keeper stays small.
  */
+import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { LuoError } from '../base/errors.js';
-import { SEAL } from '../abi/linux.js';
 import { Daemon } from '../daemon/daemon.js';
 import { installHeapProbe } from '../daemon/heap-probe.js';
 import { readJournal } from '../daemon/journal.js';
 import { createLogger } from '../daemon/logger.js';
+import { createKernelBackend, createKexecMachine } from '../backends/kernel/index.js';
+import type { KexecOptions } from '../daemon/kexec/kexec.js';
 import { describers } from '../handles/index.js';
-import { OwnedFd, addSeals } from '../sys/index.js';
+import { OwnedFd, sealContent } from '../sys/index.js';
 import { readMemoryMark } from './memory-marks.js';
 import { packageVersion } from './version.js';
+
+const LIVEUPDATE = '/dev/liveupdate';
 
 /** Be luod until it ends; returns the exit code. */
 export async function runLuod(options: {
   readonly dir: string;
   readonly logLevel: string;
+  /** May it cross the kexec gap, where the machine can? Why not, if not. */
+  readonly kexec: { readonly wanted: boolean; readonly reason: string };
   /** The channel to the keeper, owned from now on. */
   readonly takenChannelFd: number;
   /** Command line of this luod, for the one that follows it. */
@@ -37,7 +43,8 @@ export async function runLuod(options: {
       keeperArgv: [process.execPath, keeper, '--dir', dir, '--adopt', '--', ...argv],
       describers,
       readMark: readMemoryMark,
-      sealContent: (fd) => addSeals(fd, SEAL.SHRINK | SEAL.GROW | SEAL.WRITE | SEAL.SEAL),
+      kexec: kexecOptions(options.kexec),
+      sealContent,
     });
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void daemon.shutdown());
     process.on('SIGHUP', () => undefined);
@@ -51,6 +58,13 @@ export async function runLuod(options: {
     );
     return 1;
   }
+}
+
+function kexecOptions({ wanted, reason }: { readonly wanted: boolean; readonly reason: string }): KexecOptions {
+  if (!wanted) return { machine: undefined, backend: undefined, reason };
+  const machine = createKexecMachine();
+  if (existsSync(LIVEUPDATE)) return { machine, backend: createKernelBackend, reason: '' };
+  return { machine: undefined, backend: undefined, reason: `this kernel (${machine.release}) has no ${LIVEUPDATE}` };
 }
 
 /** Can this version read the journal behind `fd`? @throws LuoError JOURNAL_TOO_NEW, JOURNAL_DAMAGED */

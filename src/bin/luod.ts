@@ -19,11 +19,15 @@ import { packageVersion } from './version.js';
 const CHANNEL_VARIABLE = 'LUO_KEEPER_CHANNEL';
 const CHANNEL_FD = 3;
 const BACKGROUND_MS = 20_000;
+/** Where the luod of the machine is. */
+const SYSTEM_DIR = '/run/luo';
 
 const USAGE = `usage: luod [--dir DIR] [--log-level LEVEL] [--background]
   --dir DIR          directory of sockets, state files and logs (default: LUO_DIR, /run/luo for root, else $XDG_RUNTIME_DIR/luo)
   --log-level LEVEL  fatal, error, warn, info (default), debug
   --background       detach, and return when luod answers; luoctl shutdown ends it
+  --kexec            take part in live updates of the kernel also with a directory of one's own; one luod of a machine can
+  --no-kexec         do not, also in /run/luo
   --version          print the version`;
 
 /** Start luod detached from this terminal, and wait until it answers. */
@@ -73,6 +77,8 @@ async function main(): Promise<number> {
         dir: { type: 'string' },
         'log-level': { type: 'string', default: 'info' },
         background: { type: 'boolean', default: false },
+        kexec: { type: 'boolean', default: false },
+        'no-kexec': { type: 'boolean', default: false },
         'check-journal': { type: 'boolean', default: false },
         version: { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },
@@ -92,16 +98,32 @@ async function main(): Promise<number> {
   }
   const uid = process.getuid?.();
   const dir = resolve(luodDirectory({ dir: values.dir, env: process.env, uid }));
+  const kexec = kexecWanted(dir, uid, values);
   const args = ['--dir', dir, '--log-level', values['log-level']];
+  if (values.kexec) args.push('--kexec');
+  if (values['no-kexec']) args.push('--no-kexec');
   const argv = [process.execPath, ...process.execArgv, process.argv[1]!, ...args];
   if (process.env[CHANNEL_VARIABLE] === '1' && isOpen(CHANNEL_FD)) {
     const { runLuod } = await import('./luod-daemon.js');
-    return runLuod({ dir, logLevel: values['log-level'], takenChannelFd: CHANNEL_FD, argv });
+    return runLuod({ dir, logLevel: values['log-level'], takenChannelFd: CHANNEL_FD, argv, kexec });
   }
   mkdirSync(dir, { recursive: true, mode: uid === 0 ? 0o755 : 0o700 });
   if (values.background) return startInBackground(dir, args);
   const { runKeeper } = await import('./keeper.js');
-  return runKeeper({ dir, luodArgv: argv, env: { ...process.env, LUO_DIR: dir, [CHANNEL_VARIABLE]: '1' } });
+  const env = { ...process.env, LUO_DIR: dir, [CHANNEL_VARIABLE]: '1' };
+  return runKeeper({ dir, luodArgv: argv, env, kexec: kexec.wanted });
+}
+
+/** A private luod must never take what belongs to the system's: the names of its sessions are the same on every machine. */
+function kexecWanted(
+  dir: string,
+  uid: number | undefined,
+  options: { readonly kexec: boolean; readonly 'no-kexec': boolean },
+): { wanted: boolean; reason: string } {
+  if (options['no-kexec']) return { wanted: false, reason: 'it was started with --no-kexec' };
+  if (uid !== 0) return { wanted: false, reason: 'it does not run as root' };
+  if (options.kexec || dir === SYSTEM_DIR) return { wanted: true, reason: '' };
+  return { wanted: false, reason: `its directory is not ${SYSTEM_DIR}, and it was started without --kexec` };
 }
 
 try {

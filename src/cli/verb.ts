@@ -7,7 +7,7 @@ import type { Context } from './context.js';
 import type { ExitCode } from './exit-codes.js';
 
 /** Headings of `luoctl help`, in this order. */
-export const GROUPS = ['Services:', 'Updates:', 'Boxes and handles:', 'Looking:', 'Housekeeping:'] as const;
+export const GROUPS = ['Services:', 'Updates:', 'Kernels:', 'Boxes and handles:', 'Looking:', 'Housekeeping:'] as const;
 
 export interface OptionSpec {
   /** As commander reads it: `--blackout-max <ms>`. */

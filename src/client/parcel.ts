@@ -8,6 +8,8 @@
  * passed over (`readParcel` gives undefined), and unknown fields are kept out of the way.
  */
 import { LuoError } from '../base/errors.js';
+import { LIMITS } from '../base/limits.js';
+import type { Gap } from '../base/words.js';
 import { MFD } from '../abi/index.js';
 import type { OwnedFd } from '../sys/index.js';
 import { fstat, memfdCreate, pread, pwrite } from '../sys/index.js';
@@ -59,7 +61,13 @@ export interface ParcelBody {
 /** Collects the bytes of a parcel in the order in which they are read again. */
 export class BlobWriter {
   readonly #pieces: Uint8Array[] = [];
+  readonly #inlineBytesMax: number;
   #bytes = 0;
+
+  /** @param gap over kexec no fd comes along: then all bytes travel inside of the JSON text */
+  constructor(gap: Gap = 'handover') {
+    this.#inlineBytesMax = gap === 'kexec' ? LIMITS.stateBytesMax : INLINE_BYTES_MAX;
+  }
 
   /** Add one piece; returns its length. */
   add(...pieces: Uint8Array[]): number {
@@ -77,13 +85,22 @@ export class BlobWriter {
     return saved instanceof Uint8Array ? { b: this.add(saved) } : { j: saved };
   }
 
-  /** The finished parcel; `fds` are borrowed, `blobFd` is a new one that is the caller's to close after sending. */
+  /**
+   * The finished parcel; `fds` are borrowed, `blobFd` is a new one that is the caller's to close after sending.
+   * @throws LuoError LIMIT_REACHED more bytes than cross the kexec gap
+   */
   finish(body: ParcelBody, fds: readonly number[]): { parcel: unknown; fds: number[]; blobFd: OwnedFd | undefined } {
     const parcel = { luo: PARCEL_VERSION, ...body };
     if (this.#bytes === 0) return { parcel, fds: [...fds], blobFd: undefined };
-    if (this.#bytes <= INLINE_BYTES_MAX) {
+    if (this.#bytes <= this.#inlineBytesMax) {
       const blob = Buffer.concat(this.#pieces).toString('base64');
       return { parcel: { ...parcel, blob }, fds: [...fds], blobFd: undefined };
+    }
+    if (this.#inlineBytesMax > INLINE_BYTES_MAX) {
+      throw new LuoError('LIMIT_REACHED', `${this.#bytes} bytes of small state cannot cross the kexec gap`, {
+        data: { limit: 'stateBytesMax', value: LIMITS.stateBytesMax },
+        remedy: 'keep it in a memory region',
+      });
     }
     const blobFd = memfdCreate('luo-parcel', MFD.CLOEXEC);
     let offset = 0;

@@ -24,7 +24,7 @@ import {
   fstat,
   ftruncate,
   getSeals,
-  memfdCreate,
+  memfdCreateExecutable,
   pread,
   pwrite,
   viewBytesMax,
@@ -67,7 +67,7 @@ export class Region implements Memory {
   /** A new region, zeroed, writable, marked dirty. @throws LuoError CLIENT_SIZE; SysError ENOMEM, EMFILE */
   static create(name: string, sizeBytes: number | undefined): Region {
     checkSize(name, sizeBytes);
-    const fd = memfdCreate(`luo:${name}`.slice(0, 200));
+    const fd = memfdCreateExecutable(`luo:${name}`.slice(0, 200));
     try {
       ftruncate(fd.fd, markedFileBytes(sizeBytes));
       addSeals(fd.fd, SEAL.SHRINK | SEAL.GROW);

@@ -88,11 +88,12 @@ export class Workload {
   /** @param first the first call of this attempt: what belongs to no handle is done with it */
   async prepare(context: CallContext, handles: readonly NamedHandle[], first: boolean): Promise<OutgoingParcel> {
     if (first) await this.emit('prepare', context);
-    const blob = new BlobWriter();
+    const blob = new BlobWriter(context.gap);
     const saved = await this.#saveHandles('prepare', context, handles, blob);
     const fds: number[] = [];
     const listeners: PreparedListener[] = [];
-    if (first && context.replaced) {
+    // Connections end with their kernel: their clients come back to the next one.
+    if (first && context.replaced && context.gap !== 'kexec') {
       for (const listener of this.listeners.values())
         if (listener.handsOver) listeners.push(listener.prepare(fds, blob));
     }
@@ -101,7 +102,7 @@ export class Workload {
 
   /** @throws LuoError CALL_FAILED requests did not end in time; or what a callback threw */
   async freeze(context: CallContext, handles: readonly NamedHandle[], first: boolean): Promise<OutgoingParcel> {
-    const blob = new BlobWriter();
+    const blob = new BlobWriter(context.gap);
     if (!first) {
       const saved = await this.#saveHandles('freeze', context, handles, blob);
       return outgoing(blob, { handles: saved }, []);
@@ -129,7 +130,10 @@ export class Workload {
     const saved = await this.#saveHandles('freeze', context, handles, blob);
     // From here to the end there is no await: what is taken is of one moment.
     const fds: number[] = [];
-    const frozen = listeners.filter((one) => one.handsOver).map((listener) => listener.freeze(blob, fds));
+    const frozen =
+      context.gap === 'kexec'
+        ? []
+        : listeners.filter((one) => one.handsOver).map((listener) => listener.freeze(blob, fds));
     const states: { name: string; saved: ReturnType<BlobWriter['pack']> }[] = [];
     for (const [name, { save }] of this.states) {
       const value = save();

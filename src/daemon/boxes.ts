@@ -71,6 +71,14 @@ export class Boxes {
     return meta;
   }
 
+  /** Everything in boxes, by its entry in the keeper, and whether a memfd: nothing else crosses the kexec gap. */
+  entries(): { name: string; sizeBytes: number | null; viable: boolean }[] {
+    return this.#custody.withPrefix('box/').map((entry) => {
+      const { type, sizeBytes } = this.#meta(entry);
+      return { name: entry.name, sizeBytes, viable: type === 'memfd' };
+    });
+  }
+
   /** The entry's fd, which the caller owns. @throws LuoError BOX_UNKNOWN, BOX_SEALED */
   take(box: string, name: string, remove: boolean): { fd: OwnedFd; meta: EntryMeta; digest: string | null } {
     const entry = this.#custody.get(entryName(box, name));

@@ -39,6 +39,8 @@ export interface CustodyOptions {
 /** How long the keeper may take to tell the status of a process that is dead by its pidfd. */
 const EXIT_STATUS_MS = 1000;
 const GET_MANY = 200;
+/** Owner of session fds in the keeper's table. */
+const SESSION_OWNER = 'luod';
 
 export class Custody {
   readonly #options: CustodyOptions;
@@ -151,6 +153,32 @@ export class Custody {
     this.#settled(this.#keeper.drop({ names: known })).catch((error: unknown) => {
       this.#options.log.error({ error: String(error), names: known }, 'the keeper did not drop entries');
     });
+  }
+
+  /** The same, and wait until the keeper has let go too: the last copy of a session fd has an effect when it closes. */
+  async dropNow(names: readonly string[]): Promise<void> {
+    const known = names.filter((name) => this.#entries.has(name));
+    if (known.length === 0) return;
+    for (const name of known) {
+      closeAll(this.#entries.get(name)!.fds);
+      this.#entries.delete(name);
+    }
+    await this.#settled(this.#keeper.drop({ names: known }));
+  }
+
+  /** A new outgoing session of the kernel, made and kept by the keeper as `entry`. @returns its fd, borrowed */
+  async createSession(name: string, entry: string): Promise<number> {
+    return this.#mirrorSession(entry, await this.#keeper.sessionCreate(name));
+  }
+
+  /** A session of the last kernel, retrieved and kept by the keeper as `entry`. @returns its fd, borrowed */
+  async retrieveSession(name: string, entry: string): Promise<number> {
+    return this.#mirrorSession(entry, await this.#keeper.sessionRetrieve(name));
+  }
+
+  #mirrorSession(entry: string, takenFd: OwnedFd): number {
+    this.#entries.set(entry, { name: entry, owner: SESSION_OWNER, meta: null, fds: [takenFd] });
+    return takenFd.fd;
   }
 
   dropPrefix(prefix: string): void {

@@ -18,14 +18,18 @@ import type { JournalRecord } from '../protocol/journal.js';
 import { KEEPER_METHODS, LUOD_METHODS, MEMBER_CALLS } from '../protocol/spec.js';
 import type { LuodMethod, LuodParams } from '../protocol/spec.js';
 import { compileMethods } from '../protocol/validate.js';
-import { closeAll, dupFd } from '../sys/index.js';
+import { closeAll, dupFd, faultPoint } from '../sys/index.js';
 import type { OwnedFd } from '../sys/index.js';
 import type { Responder } from '../transport/index.js';
 import { Boxes } from './boxes.js';
 import { Custody } from './custody.js';
 import { FdStore } from './fd-store.js';
 import { Handles } from './handles.js';
-import { JOURNAL_ENTRY, Journal, createJournal, readJournal } from './journal.js';
+import { OWN_MEMBER } from './kexec/crossing.js';
+import { Kexec } from './kexec/kexec.js';
+import type { KexecOptions } from './kexec/kexec.js';
+import { readArrival } from './kexec/read-arrival.js';
+import { JOURNAL_ENTRY, Journal, createJournal, readJournal, writeRecords } from './journal.js';
 import { openRead } from './log-file.js';
 import type { Logger } from './logger.js';
 import { MemberCalls } from './member-calls.js';
@@ -70,6 +74,7 @@ export interface DaemonOptions {
   readonly describers: Describers;
   readonly readMark: (fd: number) => boolean | undefined;
   readonly sealContent: (fd: number) => void;
+  readonly kexec: KexecOptions;
 }
 
 export class Daemon {
@@ -84,6 +89,7 @@ export class Daemon {
   readonly #calls: MemberCalls;
   readonly #membership: Membership;
   readonly #boxes: Boxes;
+  readonly #kexec: Kexec;
   readonly #fdStore: FdStore;
   readonly #operator: Operator;
   readonly #server: Server;
@@ -113,6 +119,25 @@ export class Daemon {
       { describe: options.describers.fd, sealContent: options.sealContent },
       append,
     );
+    this.#kexec = new Kexec(options.kexec, {
+      uid,
+      version: options.version,
+      log,
+      custody,
+      handles: this.#handles,
+      ownOwner: ownerOf(uid, '(luod)'),
+      append,
+      snapshot: () => this.#snapshot(),
+      ownEntries: () => this.#boxes.entries(),
+      plan: () => this.#operator.kexecPlan(),
+      run: (plan, until, limits) => this.#operator.runKexec(plan, until, limits),
+      chargedPid: (of) => this.#participants.all().find((one) => one.owner === of)?.record.pid ?? null,
+      predictMs: (scope) => this.#timelines.predictMs(scope, 'kexec'),
+      serves: (of) => this.#serves(of),
+      drop: (keys) => this.#membership.drop(keys),
+      finish: () => this.#finishArrived(),
+      changed: () => this.#changed(),
+    });
     this.#fdStore = new FdStore(this.#handles, custody, options.describers.fd);
     this.#services = new Services({
       dir,
@@ -154,6 +179,9 @@ export class Daemon {
         restart: (plan, member, deadlineMs) => this.#restart(plan, member, deadlineMs),
         decided: (plan, outcome, successors) => this.#decided(plan, outcome, successors),
         keptOld: (plan, member, successors) => this.#keptOld(plan, member, successors),
+        jump: (attempt) => this.#kexec.crossing.jump(attempt),
+        isOwn: (participant) => participant === OWN_MEMBER,
+        currentOf: (participant) => this.#currentOf(participant),
         over: (plan, settled, successors) => this.#over(plan, settled, successors),
         changed: () => this.#changed(),
       },
@@ -165,6 +193,7 @@ export class Daemon {
       services: this.#services,
       custody,
       keeperSocket: join(dir, 'keeper.sock'),
+      kexec: this.#kexec,
       onLate: (id, ok) => this.#orchestrator.dispatch({ type: 'late', id, ok }),
       successorOf: (member) => this.#orchestrator.successorOf(member),
     });
@@ -176,6 +205,7 @@ export class Daemon {
       orchestrator: this.#orchestrator,
       calls: this.#calls,
       describers: options.describers,
+      kexec: this.#kexec,
       readMark: options.readMark,
       onGone: (participant) => this.#participantGone(participant),
       changed: () => this.#changed(),
@@ -193,6 +223,7 @@ export class Daemon {
       membership: this.#membership,
       calls: this.#calls,
       boxes: this.#boxes,
+      kexec: this.#kexec,
       timelines: this.#timelines,
       append,
       connections: () => this.#server.connectionCount,
@@ -234,9 +265,14 @@ export class Daemon {
       daemon = new Daemon(options, custody, new Journal(known, sizeBytes, copy, onError), records);
     } else {
       const fresh = createJournal();
-      const { sizeBytes } = readJournal(fresh.fd);
+      // The first start in this kernel: what the last one left is the journal's beginning.
+      const arrived = await readArrival(custody, options.log);
+      writeRecords(fresh.fd, arrived?.records ?? []);
+      const { records, sizeBytes } = readJournal(fresh.fd);
       await custody.put(JOURNAL_ENTRY, ownerOf(options.uid, '(luod)'), {}, [fresh]);
-      daemon = new Daemon(options, custody, new Journal(fresh, sizeBytes, copy, onError), []);
+      for (const { name, owner, meta } of arrived?.parcels ?? []) await custody.put(name, owner, meta, []);
+      daemon = new Daemon(options, custody, new Journal(fresh, sizeBytes, copy, onError), records);
+      if (arrived) faultPoint('luod.arrived');
     }
     box.daemon = daemon;
     await daemon.#begin(known !== undefined);
@@ -273,6 +309,7 @@ export class Daemon {
     this.#ended = true;
     this.#orchestrator.detach();
     this.#participants.detach();
+    this.#kexec.detach();
     this.#services.detach();
     this.#server.close();
     this.#timelines.flush();
@@ -294,7 +331,7 @@ export class Daemon {
       this.#generationAttempt = (record.attempt as number | null | undefined) ?? null;
       return;
     }
-    const parts = [this.#timelines, this.#handles, this.#participants, this.#services, this.#boxes];
+    const parts = [this.#timelines, this.#handles, this.#participants, this.#services, this.#boxes, this.#kexec];
     if (parts.some((part) => part.replay(record))) return;
     throw new LuoError('JOURNAL_TOO_NEW', `the journal has a record '${record.kind}' that this luod does not know`, {
       remedy: 'start the luod that wrote it; nothing was touched',
@@ -305,6 +342,8 @@ export class Daemon {
     const { dir, log } = this.#options;
     await this.#stateFiles.adopt();
     const dead = await this.#services.adopt();
+    await this.#kexec.begin();
+    this.#thawManifest();
     // No waiting between the two: a death in between would be told to an engine that knows of no attempt.
     this.#orchestrator.recover(this.#engineRecords, (id) => this.#services.successor(this.#serviceOf(id))?.id);
     if (this.#orchestrator.isIdle) {
@@ -328,9 +367,11 @@ export class Daemon {
     }
     // Those that were gone before the earlier luod died, too: the engine's records do not tell.
     for (const id of this.#orchestrator.actors) {
+      if (id === OWN_MEMBER || this.#isToCome(id)) continue;
       if (!this.#participants.get(id) && !this.#services.byId(id)) this.#orchestrator.died(id);
     }
     this.#resumePlain();
+    this.#resumeOwn();
     for (const name of this.#services.names()) if (!this.#isInAttempt(name)) this.#services.reviveIfDue(name);
     writeFileSync(join(dir, 'luod.pid'), `${process.pid}\n`);
     // Whoever is answered finds the files; after a death they are there, and nothing may wait for them.
@@ -504,6 +545,7 @@ export class Daemon {
   }
 
   async #restart(plan: Plan, member: number, deadlineMs: number): Promise<string> {
+    if (plan.gap === 'kexec' && this.#isArrived()) return this.#startMember(plan, member, deadlineMs);
     const service = this.#serviceOf(plan.members[member]!.participant);
     // A process that an earlier luod had started for this and that it did not hear of: it may serve already.
     const left = this.#services.current(service);
@@ -514,6 +556,8 @@ export class Daemon {
 
   #decided(plan: Plan, outcome: Outcome, successors: ReadonlyMap<number, string>): void {
     if (outcome === 'committed') this.#append(this.#generationRecord());
+    // No successors: whoever is started again in the next kernel has the command that it had.
+    if (plan.gap === 'kexec') return this.#changed();
     for (const member of plan.members) {
       if (!member.replaced) continue;
       const successor = successors.get(member.member);
@@ -547,8 +591,9 @@ export class Daemon {
   }
 
   #over(plan: Plan, settled: Settled, _successors: ReadonlyMap<number, string>): void {
+    if (plan.gap === 'kexec') void this.#kexec.over(settled.outcome ?? 'aborted');
     for (const member of plan.members) {
-      if (!member.replaced) continue;
+      if (!member.replaced || member.participant === OWN_MEMBER) continue;
       if (settled.outcome === 'committed') this.#dropUnwanted(member.owner);
       const service = this.#serviceOf(member.participant);
       if (!this.#isInAttempt(service)) this.#services.reviveIfWanted(service);
@@ -580,6 +625,14 @@ export class Daemon {
     if (method === 'put') {
       const { box, name, replace } = params as LuodParams<'put'>;
       return { result: await this.#boxes.put(box, name, fds[0]!, replace === true) };
+    }
+    if (method === 'blobPut') {
+      const { name, replace } = params as LuodParams<'blobPut'>;
+      try {
+        return { result: await this.#kexec.blobs().put(name, fds[0]!.fd, replace === true) };
+      } finally {
+        closeAll(fds);
+      }
     }
     closeAll(fds);
     const of = <M extends LuodMethod>(_method: M): LuodParams<M> => params as LuodParams<M>;
@@ -627,6 +680,23 @@ export class Daemon {
         return { result: { boxes: this.#boxes.list(of('list').box) } };
       case 'seal':
         return { result: { entries: await this.#boxes.seal(of('seal').box) } };
+      case 'load':
+        return { result: await this.#kexec.load(of('load')) };
+      case 'unload':
+        return { result: await this.#kexec.unload() };
+      case 'preflight':
+        return { result: await this.#kexec.preflight(of('preflight')) };
+      case 'kexec':
+        return { result: await this.#withProgress(reply, () => this.#kexec.kexec(of('kexec'))) };
+      case 'blobGet': {
+        const { info, fd } = await this.#kexec.blobs().get(of('blobGet').name);
+        return { result: info, fds: [fd] };
+      }
+      case 'blobList':
+        return { result: { blobs: this.#kexec.blobs().list() } };
+      case 'blobDrop':
+        await this.#kexec.blobs().drop(of('blobDrop').name);
+        return { result: {} };
       case 'logs': {
         const { name } = of('logs');
         if (name !== undefined) this.#services.record(name);
@@ -720,17 +790,92 @@ export class Daemon {
 
   async #compactWhenIdle(): Promise<void> {
     if (!this.#journal.wantsCompaction || !this.#orchestrator.isIdle || this.#ended) return;
-    const snapshot: JournalRecord[] = [
+    const owner = ownerOf(this.#options.uid, '(luod)');
+    await this.#journal.compact(this.#snapshot(), (fd) => this.#custody.put(JOURNAL_ENTRY, owner, {}, [fd], true));
+  }
+
+  /** The records that bring a new journal, or the next kernel's luod, to where this one is. */
+  #snapshot(): JournalRecord[] {
+    return [
       this.#generationRecord(),
       ...this.#services.snapshot(),
       ...this.#participants.snapshot(),
       ...this.#handles.snapshot(),
       ...this.#boxes.snapshot(),
+      ...this.#kexec.snapshot(),
       ...this.#timelines.snapshot(),
       ...this.#engineRecords.map((record) => ({ kind: 'engine', record })),
     ];
-    const owner = ownerOf(this.#options.uid, '(luod)');
-    await this.#journal.compact(snapshot, (fd) => this.#custody.put(JOURNAL_ENTRY, owner, {}, [fd], true));
+  }
+
+  // -------------------------------------------------------------------------------------------- the kexec gap
+
+  /** The open attempt came over from the last kernel. */
+  #isArrived(): boolean {
+    const attempt = this.#orchestrator.shown.attempt;
+    return attempt !== null && this.#kexec.incoming?.arrival?.attempt === attempt;
+  }
+
+  /** A member of the last kernel whose process is still to come in this one. */
+  #isToCome(participant: string): boolean {
+    return this.#isArrived() && this.#currentOf(participant) === undefined;
+  }
+
+  /** The process that stands for a participant of the last kernel. */
+  #currentOf(participant: string): string | undefined {
+    if (participant === OWN_MEMBER) return OWN_MEMBER;
+    const service = this.#serviceOf(participant);
+    if (this.#services.has(service)) return this.#services.current(service)?.id;
+    return this.#participants.get(participant)?.id;
+  }
+
+  /** An earlier luod of this boot may have died between the frozen manifest and the jump: nobody is to find that. */
+  #thawManifest(): void {
+    const begun = this.#engineRecords.findLast((record) => record.type === 'attempt');
+    if (begun?.type !== 'attempt' || begun.plan.gap !== 'kexec' || this.#kexec.incoming?.arrival) return;
+    if (this.#kexec.available) this.#kexec.crossing.thawManifest(begun.attempt);
+  }
+
+  /** luod is a member of its own plan: this one stands where the earlier one stood. */
+  #resumeOwn(): void {
+    const { attempt } = this.#orchestrator.shown;
+    if (attempt === null || this.#orchestrator.plan?.gap !== 'kexec') return;
+    if (!this.#isArrived()) this.#orchestrator.resumed(OWN_MEMBER, 'prepared', attempt);
+  }
+
+  /** In the next kernel: what stands for a restart of a member. @throws LuoError CALL_TIMEOUT, SERVICE_START_FAILED */
+  async #startMember(plan: Plan, member: number, deadlineMs: number): Promise<string> {
+    const { participant, owner } = plan.members[member]!;
+    if (participant === OWN_MEMBER) {
+      const parked = plan.members.filter((one) => !one.alive).map((one) => one.owner);
+      await this.#kexec.restoreOwn(owner, parked);
+      return OWN_MEMBER;
+    }
+    const service = this.#serviceOf(participant);
+    if (this.#services.has(service) && !this.#services.current(service)) {
+      this.#services.startCurrent(service, deadlineMs).catch((error: unknown) => {
+        const { code, message } = LuoError.from(error);
+        this.#options.log.warn({ service, code }, `'${service}' did not start after the jump: ${message}`);
+        this.#services.reviveIfWanted(service);
+      });
+    }
+    await this.#kexec.whenServing(owner);
+    return this.#currentOf(participant) ?? participant;
+  }
+
+  #serves(owner: string): boolean {
+    const service = owner.slice(owner.indexOf(':') + 1);
+    if (this.#services.has(service) && this.#services.record(service).owner === owner) {
+      return this.#services.current(service)?.record.ready === true;
+    }
+    return this.#participants.all().some((one) => one.owner === owner && one.record.acting);
+  }
+
+  /** Everything that came over is decided: where finish was vetoed before, it is tried again. */
+  #finishArrived(): void {
+    const { state, phase, stage } = this.#orchestrator.shown;
+    if (!this.#isArrived() || state !== 'updated' || phase !== null || stage !== 'updated') return;
+    this.#orchestrator.finish().catch(() => undefined);
   }
 
   // -------------------------------------------------------------------------------------------- helpers
@@ -771,7 +916,9 @@ export class Daemon {
     this.#changePending = true;
     setImmediate(() => {
       this.#changePending = false;
-      if (!this.#ended) this.#showState();
+      if (this.#ended) return;
+      this.#showState();
+      this.#kexec.poke();
     });
   }
 

@@ -32,6 +32,10 @@ export interface Handle {
   readonly marked: boolean;
   /** An fd of it lies in the keeper under `handle/KEY`. */
   readonly hasFd: boolean;
+  /** Over kexec its owner preserves and retrieves it by itself. */
+  readonly delegate?: boolean;
+  /** Over kexec a digest of its content travels along. */
+  readonly digest?: boolean;
   readonly meta?: unknown;
   readonly seq: number;
   /** Participant that holds it; null: it waits. */

@@ -37,6 +37,17 @@ export function createJournal(): OwnedFd {
   return fd;
 }
 
+/** Add records to a journal that nobody writes yet. */
+export function writeRecords(fd: number, records: readonly JournalRecord[]): number {
+  let offset = fstat(fd).sizeBytes;
+  for (const record of records) {
+    const line = encodeRecord(record);
+    writeAll(fd, line, offset);
+    offset += line.length;
+  }
+  return offset;
+}
+
 export class Journal {
   #fd: OwnedFd;
   #sizeBytes: number;
@@ -78,12 +89,7 @@ export class Journal {
    */
   async compact(snapshot: readonly JournalRecord[], replace: (fd: OwnedFd) => Promise<void>): Promise<void> {
     const fd = createJournal();
-    let offset = fstat(fd.fd).sizeBytes;
-    for (const record of snapshot) {
-      const line = encodeRecord(record);
-      writeAll(fd.fd, line, offset);
-      offset += line.length;
-    }
+    const offset = writeRecords(fd.fd, snapshot);
     this.#fd = fd;
     this.#sizeBytes = offset;
     this.#compactAt = Math.max(COMPACT_BYTES, 2 * offset);

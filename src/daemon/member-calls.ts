@@ -17,6 +17,7 @@ import { deadlines } from '../transport/index.js';
 import type { Peer } from '../transport/index.js';
 import type { Custody, Entry } from './custody.js';
 import type { Instance } from './instance.js';
+import type { Kexec } from './kexec/kexec.js';
 import { howFailed, parcelPrefix } from './orchestrator.js';
 import type { Participant, Participants } from './participants.js';
 import type { Services } from './services.js';
@@ -33,6 +34,7 @@ export interface MemberCallsOptions {
   readonly services: Services;
   readonly custody: Custody;
   readonly keeperSocket: string;
+  readonly kexec: Kexec;
   /** A call that timed out was answered after all. */
   readonly onLate: (call: number, ok: boolean) => void;
   /** The successor of a member, if there is one yet. */
@@ -56,6 +58,23 @@ export class MemberCalls {
 
   /** @param plan none: the attempt is over, and only a cancel, finish, go or retire can come */
   async call(effect: CallEffect, id: string, plan: Plan | undefined, key: string): Promise<void> {
+    if (plan?.gap !== 'kexec') return this.#call(effect, id, plan, key);
+    const { crossing } = this.#options.kexec;
+    if (crossing.isOwn(id)) return crossing.own(effect, plan);
+    const { member } = effect.actor;
+    if (effect.method === 'prepare' && plan.members[member]!.protocol === 'plain') {
+      return crossing.prepared(plan, plan.steps[effect.step!]!, effect.attempt);
+    }
+    try {
+      await this.#call(effect, id, plan, key);
+    } finally {
+      // Whatever the process says of a cancel or a finish, its session follows.
+      if (effect.method === 'cancel') await crossing.cancelled(plan, member);
+      else if (effect.method === 'finish') await crossing.finished(plan, member);
+    }
+  }
+
+  async #call(effect: CallEffect, id: string, plan: Plan | undefined, key: string): Promise<void> {
     const member = plan?.members[effect.actor.member];
     if (member?.protocol === 'plain') return this.#plain(effect, id);
     const participant = this.#options.participants.get(id);
@@ -151,7 +170,16 @@ export class MemberCalls {
     let answer: { result: unknown; fds: OwnedFd[] };
     if (effect.method === 'prepare') {
       const coming = step.cycles.length > 0 ? { toCome: toCome(plan, step.step) } : {};
-      answer = await this.#ask(effect, participant, { ...common, ...coming } satisfies CallParams<'prepare'>);
+      const isKexec = plan.gap === 'kexec';
+      const delegate = isKexec ? await this.#options.kexec.crossing.delegate(plan, step, effect.attempt) : undefined;
+      const params: CallParams<'prepare'> = {
+        ...common,
+        ...coming,
+        ...(delegate === undefined ? {} : { delegate: delegate.params }),
+      };
+      answer = await this.#ask(effect, participant, params, delegate === undefined ? [] : [delegate.fd]);
+      const { preserved } = answer.result as CallResult<'prepare'>;
+      if (isKexec) await this.#options.kexec.crossing.prepared(plan, step, effect.attempt, preserved);
     } else {
       const tokens = step.cycles.length > 0 ? { tokens: this.#tokens(effect.attempt, plan, step) } : {};
       const params: CallParams<'freeze'> = { ...common, key, keeperSocket: this.#options.keeperSocket, ...tokens };
@@ -162,6 +190,11 @@ export class MemberCalls {
     const part = effect.method === 'prepare' ? 'prepared' : 'frozen';
     participant.phase = part;
     const { parcel } = answer.result as CallResult<'prepare'>;
+    if (plan.gap === 'kexec') {
+      // No fd crosses by itself: what shall come over is a handle.
+      closeAll(answer.fds);
+      answer.fds = [];
+    }
     if (parcel === undefined && answer.fds.length === 0) return;
     this.#parcels += 1;
     const name = `${parcelPrefix(effect.attempt, step.member)}${String(this.#parcels).padStart(8, '0')}`;

@@ -9,6 +9,7 @@ import type { Gap, Role, Want } from '../base/words.js';
 import { mayDepend } from '../engine/index.js';
 import type { Describers, ViabilityByGap } from '../ports/index.js';
 import type { HandleSpec, LuodParams, LuodResult } from '../protocol/spec.js';
+import { closeAll } from '../sys/index.js';
 import type { Credentials, OwnedFd } from '../sys/index.js';
 import type { Peer } from '../transport/index.js';
 import type { Custody } from './custody.js';
@@ -19,6 +20,7 @@ import type { Instance } from './instance.js';
 import type { MemberCalls } from './member-calls.js';
 import { resumedPhase } from './orchestrator.js';
 import type { Orchestrator } from './orchestrator.js';
+import type { Kexec } from './kexec/kexec.js';
 import type { Participant, Participants } from './participants.js';
 import { ownerOf } from './service.js';
 import type { Services } from './services.js';
@@ -34,6 +36,7 @@ export interface MembershipParts {
   readonly orchestrator: Orchestrator;
   readonly calls: MemberCalls;
   readonly describers: Describers;
+  readonly kexec: Kexec;
   /** Reads the mark in a region's last page: true dirty, false clean, undefined there is none. */
   readonly readMark: (fd: number) => boolean | undefined;
   /** A process that nobody supervises is dead, or its connection is gone. */
@@ -41,6 +44,9 @@ export interface MembershipParts {
   /** Something that status shows has changed. */
   readonly changed: () => void;
 }
+
+/** The answer to a claim; its fds are borrowed. */
+export type Claimed = LuodResult<'claim'> & { readonly fds: number[] };
 
 export interface Joined {
   readonly participant: Participant;
@@ -201,11 +207,9 @@ export class Membership {
     this.#parts.changed();
   }
 
-  /** The handle, and its fd (borrowed) if it has one. */
-  claim(
-    participant: Participant,
-    params: LuodParams<'claim'>,
-  ): { handle: LuodResult<'claim'>['handle']; fds: number[] } {
+  /** The handle, and its fd (borrowed) if it has one. At once, unless it has to be taken out of a session first. */
+  claim(participant: Participant, params: LuodParams<'claim'>): Claimed | Promise<Claimed> {
+    const { kexec } = this.#parts;
     const handle = this.#find(participant, params);
     if (params.accepts && !params.accepts.includes(handle.compatible)) {
       throw new LuoError(
@@ -214,12 +218,45 @@ export class Membership {
         { handle: handle.key, participant: participant.id },
       );
     }
-    const torn = this.torn(handle);
+    if (kexec.isWaiting(handle.key)) {
+      if (params.delegate === true) return this.#claimAsDelegate(participant, handle);
+      return kexec.retrieve(handle).then(() => {
+        // It took a while: it may have been claimed, discarded, or its claimer may be gone.
+        if (this.#parts.participants.get(participant.id) === participant) return this.claim(participant, params);
+        throw new LuoError('PROTO_CLOSED', `'${participant.id}' left while it claimed`);
+      });
+    }
+    const torn = this.torn(handle) || kexec.isAltered(handle);
     this.#parts.handles.claim(participant.id, handle.key, 'claimed');
     if (participant.record.role !== 'successor') this.#parts.handles.update(handle.key, { holder: participant.id });
     this.#parts.changed();
     const entry = handle.hasFd ? this.#parts.custody.get(handleEntryName(handle.key)) : undefined;
     return { handle: waitingInfo(handle, torn), fds: entry ? [entry.fds[0]!.fd] : [] };
+  }
+
+  /** After a kexec the owner takes it out of the session by itself, so that the memory is charged to its control group. */
+  #claimAsDelegate(participant: Participant, handle: Handle): Claimed {
+    const { kexec, handles } = this.#parts;
+    const torn = this.torn(handle);
+    const { retrieve, fd } = kexec.delegateClaim(handle);
+    handles.claim(participant.id, handle.key, 'claimed');
+    handles.update(handle.key, { holder: participant.id });
+    this.#parts.changed();
+    return { handle: waitingInfo(handle, torn), retrieve, fds: [fd] };
+  }
+
+  /** A delegate took it, or could not. @param takenFds its fd, if it can travel */
+  async retrieved(participant: Participant, params: LuodParams<'retrieved'>, takenFds: OwnedFd[]): Promise<void> {
+    const key = handleKey({ owner: participant.owner, kind: params.kind, name: params.name });
+    const handle = this.#parts.handles.get(key);
+    const [fd, ...more] = takenFds;
+    closeAll(more);
+    if (!handle || handle.holder !== participant.id) {
+      fd?.close();
+      throw unknown(key);
+    }
+    await this.#parts.kexec.delegateRetrieved(handle, fd, params.errno);
+    this.#parts.changed();
   }
 
   release(participant: Participant, params: LuodParams<'release'>): void {
@@ -300,6 +337,7 @@ export class Membership {
   drop(keys: readonly string[]): void {
     for (const key of keys) {
       this.#parts.handles.remove(key);
+      this.#parts.kexec.dropped([key]);
       this.#discarded.add(key);
       if (this.#discarded.size > DISCARDED_MAX) this.#discarded.delete(this.#discarded.values().next().value!);
     }
@@ -413,6 +451,8 @@ export class Membership {
       dependencies,
       marked: spec.marked === true,
       hasFd: fd !== undefined,
+      ...(spec.delegate === true ? { delegate: true } : {}),
+      ...(spec.digest === true ? { digest: true } : {}),
       ...meta,
       seq: handles.nextSeq(),
       holder: participant.id,

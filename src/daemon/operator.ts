@@ -13,6 +13,7 @@ import type { Boxes } from './boxes.js';
 import type { Custody } from './custody.js';
 import { handleInfo } from './handles.js';
 import type { Handle, Handles } from './handles.js';
+import type { Kexec } from './kexec/kexec.js';
 import type { MemberCalls } from './member-calls.js';
 import type { Membership } from './membership.js';
 import type { Orchestrator, Settled } from './orchestrator.js';
@@ -36,6 +37,7 @@ export interface OperatorParts {
   readonly membership: Membership;
   readonly calls: MemberCalls;
   readonly boxes: Boxes;
+  readonly kexec: Kexec;
   readonly timelines: Timelines;
   readonly append: (record: JournalRecord) => void;
   readonly connections: () => number;
@@ -75,7 +77,7 @@ export class Operator {
 
   async prepare(params: LuodParams<'prepare'>): Promise<LuodResult<'prepare'>> {
     const { services, orchestrator } = this.#parts;
-    this.#refuseKexec(params.gap);
+    if (params.gap === 'kexec') return this.#prepareKexec(params);
     this.#refuseUnlessNormal();
     if (params.argv && params.scope.length !== 1) {
       throw new LuoError('PROTO_INVALID', 'a new command can be given for one service only');
@@ -146,7 +148,7 @@ export class Operator {
       survives: [...survives],
       left: plan.left.map((one) => ({ ...one })),
       pulled: plan.pulled.map((one) => ({ handle: one.handle, path: [...one.path] })),
-      predictedBlackoutMs: this.#parts.timelines.predictMs(plan.scope),
+      predictedBlackoutMs: this.#parts.timelines.predictMs(plan.scope, gap),
     };
   }
 
@@ -187,6 +189,7 @@ export class Operator {
         handles: handles.size,
         fds: custody.fdCount,
       },
+      kexec: this.#parts.kexec.status(),
     };
   }
 
@@ -312,6 +315,36 @@ export class Operator {
     };
   }
 
+  /** An update of everything across the kexec gap, up to `until`; or on from what is prepared. */
+  async runKexec(plan: EnginePlan, until: 'prepared' | 'finished', limits: UpdateLimits = {}): Promise<UpdateResult> {
+    const { orchestrator } = this.#parts;
+    const { state, phase } = orchestrator.shown;
+    const isPrepared = state === 'prepared' && phase === null && orchestrator.plan?.gap === 'kexec';
+    if (isPrepared && until === 'finished') {
+      return this.#kexecResult(await orchestrator.continue(limits));
+    }
+    this.#refuseUnlessNormal();
+    return this.#kexecResult(await orchestrator.prepare(plan, until, limits));
+  }
+
+  #kexecResult(settled: Settled): UpdateResult {
+    const { orchestrator } = this.#parts;
+    return {
+      attempt: settled.attempt,
+      outcome: settled.outcome ?? 'aborted',
+      generation: orchestrator.generation,
+      blackoutMs: null,
+      pidBefore: null,
+      pidAfter: null,
+      ...(settled.error ? { error: settled.error } : {}),
+    };
+  }
+
+  /** The plan of an update of everything across the kexec gap. @throws LuoError as the engine refuses it */
+  kexecPlan(): EnginePlan {
+    return this.#enginePlan('kexec', this.#everybody());
+  }
+
   /** Is what is prepared an update of exactly this service by this command? */
   #isPrepared(name: string, next: ServiceCommand): boolean {
     const { orchestrator, services } = this.#parts;
@@ -337,9 +370,12 @@ export class Operator {
     );
   }
 
-  #refuseKexec(gap: Gap | undefined): void {
-    if (gap !== 'kexec') return;
-    throw new LuoError('UNSUPPORTED', 'this version of luod cannot cross the kexec gap');
+  /** For this gap the scope is everything: nobody stays behind in a kernel that is gone. */
+  async #prepareKexec(params: LuodParams<'prepare'>): Promise<LuodResult<'prepare'>> {
+    if (params.argv) throw new LuoError('PROTO_INVALID', 'over the kexec gap every service keeps its command');
+    const result = await this.#parts.kexec.prepare(params.limits);
+    if (result.error) throw LuoError.fromWire(result.error);
+    return { attempt: result.attempt };
   }
 
   #handle(key: string): Handle {

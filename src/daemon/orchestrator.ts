@@ -64,6 +64,12 @@ export interface OrchestratorHost {
   restart(plan: Plan, member: number, deadlineMs: number): Promise<string>;
   /** The decision is known. `successors`: by member. */
   decided(plan: Plan, outcome: Outcome, successors: ReadonlyMap<number, string>): void;
+  /** Leave this kernel; gives the reason if that failed. */
+  jump(attempt: number): LuoError;
+  /** luod itself, where it is a member of a plan; it lives as long as this does. */
+  isOwn(participant: string): boolean;
+  /** In the next kernel: the process that stands for a member of the last one, if there is one. */
+  currentOf(participant: string): string | undefined;
   /** An attempt rests in normal. */
   over(plan: Plan, settled: Settled, successors: ReadonlyMap<number, string>): void;
   /** State, phase or stuck list has changed. */
@@ -283,10 +289,22 @@ export class Orchestrator {
         const successor = replaced && !this.#successors.has(member) ? successorOf(participant) : undefined;
         if (successor !== undefined) this.#place(successor, { member, side: 'new' });
       }
+      const arrived = records.some((record) => record.type === 'arrived' && record.attempt === begun.attempt);
+      if (arrived) this.#standIn(begun.plan);
       this.#note(begun.attempt, 'luod.recovered', undefined, { stage: state.attempt.stage });
     }
     for (const effect of effects) this.#perform(effect);
     this.dispatchQueued();
+  }
+
+  /** The processes of the last kernel are gone: those that came in their places since are the members. */
+  #standIn(plan: Plan): void {
+    for (const { member, participant } of plan.members) {
+      const current = this.#host.currentOf(participant);
+      if (current === undefined || current === participant) continue;
+      this.#actors.delete(participant);
+      this.#place(current, { member, side: 'old' });
+    }
   }
 
   /** Records that bring a new journal to where the engine is; only between attempts. */
@@ -355,11 +373,7 @@ export class Orchestrator {
         this.#timers.delete(effect.timer);
         return;
       case 'jump':
-        return this.#later({
-          type: 'returned',
-          id: effect.id,
-          error: new LuoError('UNSUPPORTED', 'this luod has no way over the kexec gap').toWire(),
-        });
+        return this.#jump(effect.attempt, effect.id);
       case 'stage':
         this.#note(this.#state.attempt?.attempt, `stage.${effect.stage}`);
         return;
@@ -384,6 +398,14 @@ export class Orchestrator {
       default:
         return assertNever(effect);
     }
+  }
+
+  #jump(attempt: number, id: number): void {
+    this.#note(attempt, 'jump');
+    this.#host.timelines.flush();
+    const error = this.#host.jump(attempt);
+    this.#note(attempt, 'returned', undefined, { code: error.code, errno: error.errno });
+    this.#later({ type: 'returned', id, error: error.toWire() });
   }
 
   #decide(effect: Extract<Effect, { type: 'decide' }>): void {

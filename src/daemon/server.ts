@@ -13,7 +13,7 @@ import type { Credentials, OwnedFd } from '../sys/index.js';
 import { CLOSING_EVENT, Listener, Peer, deadlines } from '../transport/index.js';
 import type { Deadline, ListenerOptions, Responder } from '../transport/index.js';
 import type { Logger } from './logger.js';
-import type { Membership } from './membership.js';
+import type { Claimed, Membership } from './membership.js';
 import type { Participant } from './participants.js';
 
 /** Answers the methods of operators; fds it gives are owned and closed here after they were sent. */
@@ -219,14 +219,18 @@ export class Server {
         .register(participant, params as LuodParams<'register'>, fds, connection.isOperator)
         .then((result) => reply.result(result));
     }
+    if (method === 'retrieved') {
+      return membership.retrieved(participant, params as LuodParams<'retrieved'>, fds).then(() => reply.result({}));
+    }
     closeAll(fds);
     switch (method) {
       case 'unregister':
         membership.unregister(participant, params as LuodParams<'unregister'>);
         return reply.result({});
       case 'claim': {
-        const { handle, fds: claimed } = membership.claim(participant, params as LuodParams<'claim'>);
-        return reply.result({ handle }, claimed);
+        const answer = ({ fds: claimed, ...result }: Claimed): void => reply.result(result, claimed);
+        const claimed = membership.claim(participant, params as LuodParams<'claim'>);
+        return claimed instanceof Promise ? claimed.then(answer) : answer(claimed);
       }
       case 'release':
         membership.release(participant, params as LuodParams<'release'>);

@@ -19,6 +19,17 @@ export function monotonicNs(): number {
   return Number(process.hrtime.bigint());
 }
 
+/** The attempt that came over from the last kernel: its times go on along that one's monotonic clock. */
+export interface ClockJoin {
+  readonly attempt: number;
+  /** Added to this kernel's CLOCK_MONOTONIC. */
+  readonly offsetNs: number;
+  /** By how much that may be wrong: it was read from a clock that lives through a reboot, which has whole seconds. */
+  readonly uncertaintyMs: number;
+  /** Release of the last kernel. */
+  readonly from: string;
+}
+
 export class Timelines {
   readonly #timelines = new Map<number, Timeline>();
   readonly #append: (record: JournalRecord) => void;
@@ -26,6 +37,7 @@ export class Timelines {
   #unwritten: TimelineEvent[] = [];
   #unwrittenOf = 0;
   #isFlushing = false;
+  #join: ClockJoin | undefined;
 
   constructor(append: (record: JournalRecord) => void) {
     this.#append = append;
@@ -44,7 +56,7 @@ export class Timelines {
 
   /** Note what happened now; what is undefined or null is left out. */
   event(attempt: number, what: string, more: Omit<TimelineEvent, 'ns' | 'what'> = {}): TimelineEvent {
-    const event: TimelineEvent = { ns: monotonicNs(), what };
+    const event: TimelineEvent = { ns: this.#now(attempt), what };
     if (more.participant !== undefined) event.participant = more.participant;
     if (more.phase !== undefined) event.phase = more.phase;
     if (more.detail !== undefined) event.detail = more.detail;
@@ -69,7 +81,14 @@ export class Timelines {
   }
 
   end(attempt: number, state: 'done' | 'rolled-back', outcome: Outcome, error: WireError | undefined): void {
-    this.#record({ kind: 'timeline.end', attempt, state, outcome, endNs: monotonicNs(), ...(error ? { error } : {}) });
+    this.#record({
+      kind: 'timeline.end',
+      attempt,
+      state,
+      outcome,
+      endNs: this.#now(attempt),
+      ...(error ? { error } : {}),
+    });
   }
 
   get(attempt: number): Timeline | undefined {
@@ -86,11 +105,13 @@ export class Timelines {
     return [...this.#timelines.values()];
   }
 
-  /** Median blackout, ms, of the finished updates of exactly this scope: the prediction of the next one. */
-  predictMs(scope: readonly string[]): number | null {
+  /** Median blackout, ms, of the finished updates of exactly this scope over this gap: the prediction of the next one. */
+  predictMs(scope: readonly string[], gap: Gap = 'handover'): number | null {
     const key = servicesOf(scope);
     const blackouts = this.all()
-      .filter((timeline) => timeline.outcome === 'committed' && servicesOf(timeline.scope) === key)
+      .filter(
+        (timeline) => timeline.outcome === 'committed' && timeline.gap === gap && servicesOf(timeline.scope) === key,
+      )
       .flatMap((timeline) => (timeline.blackoutMs === null ? [] : [timeline.blackoutMs]))
       .sort((a, b) => a - b);
     return blackouts[blackouts.length >> 1] ?? null;
@@ -125,6 +146,11 @@ export class Timelines {
         }
         return true;
       }
+      case 'timeline.join': {
+        const { attempt, offsetNs, uncertaintyMs, from } = record as unknown as ClockJoin;
+        this.#join = { attempt, offsetNs, uncertaintyMs, from };
+        return true;
+      }
       case 'timeline.events':
         for (const event of record.events as TimelineEvent[]) this.#keep(record.attempt as number, event);
         return true;
@@ -145,7 +171,16 @@ export class Timelines {
 
   /** The records that bring a new journal to where this is. */
   snapshot(): JournalRecord[] {
-    return this.all().map((timeline) => ({ kind: 'timeline.whole', timeline }));
+    const records: JournalRecord[] = this.all().map((timeline) => ({ kind: 'timeline.whole', timeline }));
+    if (this.#join && this.#timelines.get(this.#join.attempt)?.endNs === null) {
+      records.push({ kind: 'timeline.join', ...this.#join });
+    }
+    return records;
+  }
+
+  /** Nanoseconds on the attempt's own clock. */
+  #now(attempt: number): number {
+    return monotonicNs() + (this.#join?.attempt === attempt ? this.#join.offsetNs : 0);
   }
 
   #keep(attempt: number, event: TimelineEvent): void {

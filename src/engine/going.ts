@@ -29,6 +29,29 @@ export function enterGoing(w: Work): void {
   checkGone(w);
 }
 
+/**
+ * In the next kernel: everything of the last one is gone, and everybody is started again in the order of go. It rests in
+ * `updated` while that lasts, which may be for ever: a member that nobody can start is the operator's.
+ */
+export function enterArrived(w: Work): void {
+  const { a } = w;
+  a.rests = 'updated';
+  a.waits = 0;
+  w.stage('updated');
+  w.effects.push({ type: 'outcome', attempt: a.attempt, outcome: 'committed' });
+  w.run(goOrder(a.plan), (member) => startGo(w, member));
+  checkGone(w);
+}
+
+/** Who has not come back yet; empty when finish may be tried. */
+export function missingMembers(w: Work): string[] {
+  const missing: string[] = [];
+  if (w.a.run === null || isDone(w.a.run)) return missing;
+  for (const [member, state] of w.members())
+    if (!state.acts && state.old !== 'absent' && state.old !== 'failed') missing.push(w.planned(member).participant);
+  return missing;
+}
+
 /** Is the go of this member due, as far as the order goes? */
 function isTurn(w: Work, member: number): boolean {
   return w.a.run !== null && isStarted(w.a.run, member);

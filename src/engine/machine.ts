@@ -164,6 +164,12 @@ function onFinishRequest(w: Work, event: Event & { type: 'finish' }): void {
     w.refuse(event.request, wireError('STATE_STUCK', `go is not acknowledged by ${list}`, { data: { stuck } }));
     return;
   }
+  const missing = going.missingMembers(w);
+  if (missing.length > 0) {
+    const list = missing.map((name) => `'${name}'`).join(', ');
+    w.refuse(event.request, wireError('FINISH_VETO', `not everybody is back: ${list}`, { data: { vetoes: missing } }));
+    return;
+  }
   finish.enterAsking(w);
 }
 

@@ -4,7 +4,8 @@
  * is not in the journal: the deaths that led to it are told again, and the restart that is asked for again finds it.
  *
  * A freeze that was never sent: undo. Sent, without a decision: ask the keeper for `aborted` and go by its answer.
- * Decided: go on with go and retire, or with the undo. Damaged or too new: an error, and nothing is done.
+ * Decided: go on with go and retire, or with the undo. Arrived in the next kernel: nobody lives there, so every member is
+ * started again on what was preserved. Damaged or too new: an error, and nothing is done.
  */
 import { LuoError, type WireError } from '../base/errors.js';
 import type { Outcome } from '../base/words.js';
@@ -12,7 +13,7 @@ import { writeAborting } from './decision.js';
 import { wireError } from './errors.js';
 import { enterFinishing } from './finish.js';
 import { freshAttempt, freshMember } from './forward.js';
-import { endOlds, enterGoing } from './going.js';
+import { endOlds, enterArrived, enterGoing } from './going.js';
 import type { Step } from './machine.js';
 import { initialState, type Attempt, type MemberState } from './state.js';
 import { Dictionary, Table } from './table.js';
@@ -28,6 +29,7 @@ const RECORD_TYPES: ReadonlySet<string> = new Set<JournalRecord['type']>([
   'aborting',
   'decided',
   'acked',
+  'arrived',
   'returned',
   'finishing',
   'settled',
@@ -44,6 +46,7 @@ interface Found {
   aborting: WireError | null;
   decided: Outcome | null;
   returned: WireError | null;
+  arrived: boolean;
   finishing: boolean;
 }
 
@@ -120,6 +123,7 @@ function begun(record: JournalRecord & { readonly type: 'attempt' }): Found {
     aborting: null,
     decided: null,
     returned: null,
+    arrived: false,
     finishing: false,
   };
 }
@@ -147,6 +151,9 @@ function note(found: Found, record: JournalRecord): void {
     case 'acked':
       found.acked.set(record.member, record.side);
       return;
+    case 'arrived':
+      found.arrived = true;
+      return;
     case 'returned':
       found.returned = record.error;
       return;
@@ -164,7 +171,7 @@ function note(found: Found, record: JournalRecord): void {
 function isUndone(found: Found): boolean {
   const { plan } = found.record;
   if (found.decided === null) return !found.freezing;
-  return found.decided === 'aborted' || plan.gap === 'kexec';
+  return found.decided === 'aborted' || (plan.gap === 'kexec' && !found.arrived);
 }
 
 function rebuilt(found: Found): Attempt {
@@ -183,7 +190,7 @@ function rebuilt(found: Found): Attempt {
     decision: found.decided,
     record: 'open',
     cause:
-      found.decided === 'committed' && plan.gap === 'handover'
+      found.decided === 'committed' && !isUndone(found)
         ? null
         : (found.returned ?? found.aborting ?? wireError('UPDATE_FAILED', 'luod was restarted during the update')),
   };
@@ -197,8 +204,8 @@ function rebuiltMember(found: Found, member: number): MemberState {
   const acked = found.acked.get(member);
   const base: MemberState = {
     ...fresh,
-    old: planned.alive ? (found.freezing ? 'frozen' : 'called') : 'absent',
-    oldAway: planned.alive,
+    old: planned.alive ? oldWord(found) : 'absent',
+    oldAway: planned.alive && !found.arrived,
     next: hasSuccessor ? 'unknown' : 'none',
     nextAway: hasSuccessor,
     successor: found.successors.get(member) ?? null,
@@ -208,6 +215,12 @@ function rebuiltMember(found: Found, member: number): MemberState {
   const word = isUndone(found) ? 'back' : 'went';
   // A replaced member whose old process acts after a commit was kept: it has no successor any more.
   return { ...base, old: word, oldAway: true, acts: true, next: word === 'went' ? 'none' : base.next };
+}
+
+/** What is known of an old process that has not been heard of. No process comes over into another kernel. */
+function oldWord(found: Found): MemberState['old'] {
+  if (found.arrived) return 'dead';
+  return found.freezing ? 'frozen' : 'called';
 }
 
 function goOn(w: Work, found: Found): void {
@@ -226,7 +239,8 @@ function goOn(w: Work, found: Found): void {
     return;
   }
   if (!found.finishing) {
-    enterGoing(w);
+    if (found.arrived) enterArrived(w);
+    else enterGoing(w);
     return;
   }
   w.a.rests = 'updated';

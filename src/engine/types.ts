@@ -385,6 +385,8 @@ export type JournalRecord =
       readonly member: number;
       readonly side: Side;
     }
+  /** The next kernel runs, with all that was preserved: before anything is started there. Written by the luod of that kernel. */
+  | { readonly v: number; readonly type: 'arrived'; readonly attempt: number }
   /** The jump came back: before everything is thawed. */
   | { readonly v: number; readonly type: 'returned'; readonly attempt: number; readonly error: WireError }
   /** Before finish: nobody vetoed. */

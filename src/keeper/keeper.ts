@@ -16,6 +16,8 @@ import { compileMethods } from '../protocol/validate.js';
 import { OwnedFd, becomeSubreaper, getFileLimit, getPeerCredentials, setProcessName } from '../sys/index.js';
 import { Peer, type Listener } from '../transport/index.js';
 import { Children } from './children.js';
+import { arrive, kernelDevice } from './liveupdate.js';
+import type { LiveupdateDevice } from './liveupdate.js';
 import { decideIn, handle, type KeeperParts } from './methods.js';
 import { listenForDecide } from './public-socket.js';
 import { Store, storeLimits } from './store.js';
@@ -29,6 +31,10 @@ export interface KeeperOptions {
   readonly env: Readonly<Record<string, string>>;
   /** The channel to a living luod that started this keeper, owned by the keeper. */
   readonly adoptFd?: number;
+  /** Take what the last kernel left, before luod is started. */
+  readonly kexec?: boolean;
+  /** By default the kernel's. */
+  readonly device?: LiveupdateDevice;
 }
 
 /** A keeper that runs. */
@@ -83,6 +89,7 @@ class Keeper implements RunningKeeper {
       store,
       children,
       supervisor,
+      device: options.device ?? kernelDevice,
       onChildExit: (child) => this.#luod?.event('exit', child),
       decisions: noDecisions,
     };
@@ -101,7 +108,10 @@ class Keeper implements RunningKeeper {
     }
     writeFileSync(join(dir, 'keeper.pid.new'), `${process.pid}\n`);
     renameSync(join(dir, 'keeper.pid.new'), join(dir, 'keeper.pid'));
-    if (adoptFd === undefined) return this.#parts.supervisor.start();
+    if (adoptFd === undefined) {
+      if (this.#options.kexec === true) await arrive(this.#parts.store, this.#parts.device);
+      return this.#parts.supervisor.start();
+    }
     // A socketpair names the process that made it, which is the living luod.
     this.#parts.supervisor.adopt(getPeerCredentials(adoptFd).pid, new OwnedFd(adoptFd));
   }

@@ -8,6 +8,8 @@ import type { KeeperMethod, KeeperParams } from '../protocol/spec.js';
 import { closeAll, faultPoint, type OwnedFd } from '../sys/index.js';
 import type { Responder } from '../transport/index.js';
 import type { Children } from './children.js';
+import { createSession, retrieveSession } from './liveupdate.js';
+import type { LiveupdateDevice } from './liveupdate.js';
 import type { Store } from './store.js';
 import type { Supervisor } from './supervisor.js';
 
@@ -19,6 +21,7 @@ export interface KeeperParts {
   readonly store: Store;
   readonly children: Children;
   readonly supervisor: Supervisor;
+  readonly device: LiveupdateDevice;
   /** Tell luod that a child ended. */
   readonly onChildExit: (child: ReturnType<Children['list']>['children'][number]) => void;
   decisions: Decisions;
@@ -83,6 +86,14 @@ const handlers: { [M in KeeperMethod]: Handler<M> } = {
       attempts: decisions.attempts.map(({ attempt, key, outcome }) => ({ attempt, key, outcome: outcome ?? null })),
       luodDeaths: supervisor.deaths,
     });
+  },
+
+  async sessionCreate({ store, device }, { name, deadlineMs }, _fds, reply) {
+    reply.result({}, [await createSession(store, device, name, deadlineMs)]);
+  },
+
+  async sessionRetrieve({ store, device }, { name, deadlineMs }, _fds, reply) {
+    reply.result({}, [await retrieveSession(store, device, name, deadlineMs)]);
   },
 
   async spawn({ children, onChildExit }, params, fds, reply) {

@@ -2,3 +2,4 @@
 export type * from './backend.js';
 export type * from './describers.js';
 export type * from './doctor.js';
+export type * from './kexec.js';

@@ -122,6 +122,15 @@ export const HandleSpec = Type.Object({
     }),
   ),
   path: Opt(Type.String({ description: 'device handles: path below /sys' })),
+  delegate: Opt(
+    Type.Boolean({
+      description:
+        'over kexec its owner preserves and retrieves it by itself, in a session whose fd it gets: for fds that cannot travel, and for memory that shall be charged to its own control group',
+    }),
+  ),
+  digest: Opt(
+    Type.Boolean({ description: 'over kexec: sha256 of its content travels along and is compared at the claim' }),
+  ),
   meta: Opt(Json),
   fds: Opt(
     Type.Integer({
@@ -163,6 +172,14 @@ export const Waiting = Type.Object({
   torn: Type.Boolean({ description: 'its last writer died between go and freeze: content may be half written' }),
   hasFd: Type.Boolean(),
   meta: Opt(Json),
+});
+
+/** A token of a session: u64, in decimal. */
+export const Token = Type.String({ pattern: '^[0-9]{1,20}$', description: 'u64 in decimal' });
+/** Where a delegate preserves or retrieves by itself; the session's fd travels with the message. */
+export const DelegateSession = Type.Object({
+  session: Type.String({ description: 'name of the session' }),
+  token: Token,
 });
 
 // ---------------------------------------------------------------------------------------------- results
@@ -253,6 +270,69 @@ export const Plan = Type.Object({
     description: 'median of earlier updates of the same scope',
   }),
 });
+/** The image that a kexec would start, as luod loaded it. */
+export const LoadedImage = Type.Object({
+  kernel: Type.String(),
+  initrd: Type.Union([Type.String(), Type.Null()]),
+  cmdline: Type.String(),
+  release: Type.Union([Type.String(), Type.Null()]),
+  loadedAt: Type.String({ description: 'ISO 8601' }),
+});
+const ImageParams = {
+  kernel: Type.String({ minLength: 1, description: 'path of a bzImage' }),
+  initrd: Opt(Type.String({ minLength: 1 })),
+  cmdline: Opt(Type.String({ description: 'the whole command line; by default the running kernel’s' })),
+  reuseCmdline: Opt(Type.Boolean()),
+  append: Opt(Type.String({ description: 'added at the end of the command line' })),
+};
+export const PreflightCheck = Type.Object({
+  check: Type.String({ description: 'short and stable, as `force` names it' }),
+  result: words(['pass', 'warn', 'fail'] as const),
+  reason: Type.String(),
+  remedy: Type.Union([Type.String(), Type.Null()]),
+  handle: Opt(Type.String()),
+});
+export const PreflightReport = Type.Object({
+  ok: Type.Boolean({ description: 'no check failed' }),
+  target: Type.Object({
+    release: Type.Union([Type.String(), Type.Null()]),
+    kernel: Type.Union([Type.String(), Type.Null()]),
+  }),
+  running: Type.Object({ release: Type.String() }),
+  checks: Type.Array(PreflightCheck),
+  predictedBlackoutMs: Type.Union([Type.Number(), Type.Null()]),
+});
+/** Preserved by the last kernel and not claimed yet. */
+export const Unclaimed = Type.Object({
+  handle: Type.String(),
+  owner: Owner,
+  policy: words(POLICIES),
+  sizeBytes: Type.Union([Type.Number(), Type.Null()]),
+  ageMs: Type.Number({ description: 'since the jump' }),
+  error: Opt(WireErrorSchema),
+});
+export const KexecStatus = Type.Object({
+  available: Type.Boolean({ description: 'this luod can cross the kexec gap' }),
+  reason: Type.String({ description: 'if not, why; one sentence' }),
+  release: Type.String({ description: 'of the running kernel' }),
+  image: Type.Union([LoadedImage, Type.Null()]),
+  imageLoaded: Type.Boolean({ description: 'the kernel has one loaded, by whomever' }),
+  arrived: Type.Union([
+    Type.Null(),
+    Type.Object({
+      from: Type.String({ description: 'release of the kernel before' }),
+      attempt: Int,
+      torn: Type.Boolean({ description: 'the jump came without freeze: running memory was carried' }),
+      error: Opt(WireErrorSchema),
+    }),
+  ]),
+  unclaimed: Type.Array(Unclaimed),
+});
+export const BlobInfo = Type.Object({
+  name: Name,
+  sizeBytes: Type.Number(),
+  direction: words(['outgoing', 'incoming'] as const, 'outgoing: for the next kernel; incoming: from the last one'),
+});
 export const Status = Type.Object({
   state: StateWord,
   phase: PhaseWord,
@@ -266,6 +346,7 @@ export const Status = Type.Object({
   boxes: Type.Array(Type.Object({ box: Name, entries: Int, sealed: Type.Boolean() })),
   stuck: Type.Array(Type.String()),
   counts: Type.Object({ connections: Int, participants: Int, handles: Int, fds: Int }),
+  kexec: KexecStatus,
 });
 const UpdateProgress = Type.Object({
   what: Type.String(),
@@ -343,9 +424,19 @@ export const LUOD_METHODS = {
       kind: KindWord,
       name: Name,
       accepts: Opt(Type.Array(Type.String(), { description: '`compatible` strings it can take; default: any' })),
+      delegate: Opt(
+        Type.Boolean({ description: 'after a kexec: give the session’s fd instead; `retrieved` must follow' }),
+      ),
     }),
-    result: Type.Object({ handle: Waiting }),
+    result: Type.Object({ handle: Waiting, retrieve: Opt(DelegateSession) }),
     fdsOut: -1,
+  }),
+  retrieved: method({
+    doc: 'After a claim with `delegate`: what came out of the session (its fd travels along), or the errno of the try, which is the answer for ever.',
+    access: 'participant',
+    params: Type.Object({ kind: KindWord, name: Name, errno: Opt(Type.String()) }),
+    result: Empty,
+    fdsIn: -1,
   }),
   release: method({
     doc: 'Say that a waiting handle is not wanted. Takes effect at finish.',
@@ -508,6 +599,62 @@ export const LUOD_METHODS = {
     result: Type.Object({ handle: HandleInfo }),
   }),
 
+  load: method({
+    doc: 'Load the kernel that `kexec` will start, by kexec_file_load(2): the other call loses everything silently.',
+    access: 'operator',
+    params: Type.Object(ImageParams),
+    result: Type.Object({ image: LoadedImage }),
+  }),
+  unload: method({
+    doc: 'Unload it.',
+    access: 'operator',
+    params: Empty,
+    result: Empty,
+  }),
+  preflight: method({
+    doc: 'Would a kexec into this kernel (by default the loaded one) bring everything over? Changes nothing.',
+    access: 'any',
+    params: Type.Object({ ...ImageParams, kernel: Opt(ImageParams.kernel) }),
+    result: PreflightReport,
+  }),
+  kexec: method({
+    doc: 'Replace the kernel: preflight, prepare, freeze, reboot(2). There is an answer only if it did not happen; else the connection ends with this kernel.',
+    access: 'operator',
+    params: Type.Object({
+      force: Opt(Type.Array(Type.String(), { description: 'failed checks that are overridden' })),
+      direct: Opt(Type.Boolean({ description: 'also where systemd runs the machine: its services are not stopped' })),
+      limits: Opt(UpdateLimits),
+    }),
+    result: UpdateResult,
+    progress: UpdateProgress,
+  }),
+  blobPut: method({
+    doc: 'Keep the content of the fd for the next kernel, without any update: it is preserved from now on, whoever starts the next kernel.',
+    access: 'operator',
+    params: Type.Object({ name: Name, replace: Opt(Type.Boolean()) }),
+    result: Type.Object({ sizeBytes: Type.Number() }),
+    fdsIn: 1,
+  }),
+  blobGet: method({
+    doc: 'What the last kernel left under this name, or what is kept for the next one.',
+    access: 'operator',
+    params: Type.Object({ name: Name }),
+    result: BlobInfo,
+    fdsOut: 1,
+  }),
+  blobList: method({
+    doc: 'The blobs that this luod knows of. One of the last kernel is known by its name only: ask for it with blobGet.',
+    access: 'operator',
+    params: Empty,
+    result: Type.Object({ blobs: Type.Array(BlobInfo) }),
+  }),
+  blobDrop: method({
+    doc: 'Let go of a blob.',
+    access: 'operator',
+    params: Type.Object({ name: Name }),
+    result: Empty,
+  }),
+
   status: method({
     doc: 'Everything that luod knows, without the timelines.',
     access: 'any',
@@ -609,8 +756,29 @@ export const MEMBER_CALLS = {
       handles: CallHandles,
       replaced: Type.Boolean({ description: 'false: a bystander, which will go on itself' }),
       toCome: Opt(Type.Array(Type.String(), { description: 'in a cycle: handles that are prepared later' })),
+      delegate: Opt(
+        Type.Object(
+          {
+            session: Type.String(),
+            tokenMin: Token,
+            handles: CallHandles,
+          },
+          {
+            description:
+              'over kexec: preserve these by yourself, under tokens from `tokenMin` up, in the session whose fd comes along; close it at cancel and finish',
+          },
+        ),
+      ),
     }),
-    result: Type.Object({ parcel: Opt(Parcel) }),
+    result: Type.Object({
+      parcel: Opt(Parcel),
+      preserved: Opt(
+        Type.Array(Type.Object({ kind: KindWord, name: Name, token: Token, sizeBytes: Opt(Type.Number()) }), {
+          description: 'by a delegate',
+        }),
+      ),
+    }),
+    fdsIn: -1,
     fdsOut: -1,
   }),
   freeze: method({
@@ -696,6 +864,9 @@ export const KeeperChild = Type.Object({
   signal: Type.Union([Type.String(), Type.Null()]),
 });
 
+/** Name of a kernel session. */
+export const SessionName = Type.String({ minLength: 1, maxLength: 63 });
+
 export const KEEPER_METHODS = {
   decide: method({
     doc: 'First writer wins: record `want` unless something is recorded, and give back what is recorded. Without `want`, only read. The one method that a participant may call, by the key it was given.',
@@ -768,6 +939,20 @@ export const KEEPER_METHODS = {
       ),
       luodDeaths: Int,
     }),
+  }),
+  sessionCreate: method({
+    doc: 'Open the device, create an outgoing session, keep it as the entry `session/NAME`, close the device. The reply carries a duplicate. EBUSY of the device is retried until the deadline.',
+    access: 'operator',
+    params: Type.Object({ name: SessionName, deadlineMs: Opt(Ms) }),
+    result: Empty,
+    fdsOut: 1,
+  }),
+  sessionRetrieve: method({
+    doc: 'The same for a session of the last kernel, kept as `incoming/NAME`.',
+    access: 'operator',
+    params: Type.Object({ name: SessionName, deadlineMs: Opt(Ms) }),
+    result: Empty,
+    fdsOut: 1,
   }),
   spawn: method({
     doc: 'Start a child; the message’s fds become its fds 0, 1, 2, … (missing ones of the first three: /dev/null). The reply carries a pidfd.',
@@ -845,6 +1030,10 @@ export type ParticipantStatus = Static<typeof ParticipantStatus>;
 export type Plan = Static<typeof Plan>;
 export type Status = Static<typeof Status>;
 export type UpdateLimits = Static<typeof UpdateLimits>;
+export type KexecStatus = Static<typeof KexecStatus>;
+export type PreflightReport = Static<typeof PreflightReport>;
+export type LoadedImage = Static<typeof LoadedImage>;
+export type BlobInfo = Static<typeof BlobInfo>;
 export type KeeperEntry = Static<typeof KeeperEntry>;
 export type KeeperChild = Static<typeof KeeperChild>;
 export type Request = Static<typeof Request>;

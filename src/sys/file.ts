@@ -17,6 +17,8 @@ export interface FileStat {
   readonly rdev: bigint;
   readonly uid: number;
   readonly nlink: number;
+  /** Of 512 bytes, that have memory or disk. */
+  readonly blocks: number;
 }
 
 /** Open `path` with `flags` (O; always close-on-exec) and, for a new file, `mode`. @throws SysError as open(2) */
@@ -36,6 +38,7 @@ export function fstat(fd: number): FileStat {
       rdev: stat.rdev,
       uid: Number(stat.uid),
       nlink: Number(stat.nlink),
+      blocks: Number(stat.blocks),
     };
   } catch (error) {
     // libuv reports errno negated.

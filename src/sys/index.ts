@@ -5,7 +5,7 @@
 export { SysError, isSysError } from './sys-error.js';
 export { OwnedFd, closeAll, dupFd, type LiveFd } from './owned-fd.js';
 export { NativeMemory } from './native-memory.js';
-export { addSeals, getSeals, memfdCreate } from './memfd.js';
+export { addSeals, getSeals, memfdCreate, memfdCreateExecutable, sealContent, sealSize } from './memfd.js';
 export {
   fstat,
   ftruncate,
@@ -61,3 +61,14 @@ export { EpollEvents, epollCreate, epollCtl } from './epoll.js';
 export { EventLoop, eventLoop, type Interest, type Watch, type WatchCallback } from './event-loop.js';
 export { faultPoint } from './fault.js';
 export { compareOpenFiles, isSealable } from './compare-files.js';
+export {
+  liveupdateCreateSession,
+  liveupdateRetrieveSession,
+  openLiveupdate,
+  sessionFinish,
+  sessionGetName,
+  sessionPreserveFd,
+  sessionRetrieveFd,
+  sessionRetrieveFdNow,
+} from './liveupdate.js';
+export { kexecFileLoad, kexecUnload, rebootKexec, rebootPowerOff, sync } from './kexec.js';

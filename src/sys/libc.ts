@@ -178,3 +178,13 @@ export const syscall = bind<(number: number, a: number, b: number, c: number, d:
   ['long', 'int64', 'int64', 'int64', 'int64', 'int64'],
 );
 export const pipe2 = bind<(pair: Pointer, flags: number) => number>('pipe2', 'int', ['void *', 'int']);
+export const ioctl = bind<
+  ((fd: number, request: number, argument: bigint) => number) & {
+    async(fd: number, request: number, argument: bigint, callback: (error: Error | null, result: number) => void): void;
+  }
+>('ioctl', 'int', ['int', 'ulong', 'uintptr_t']);
+/** kexec_file_load(2): its command line is the fifth of six arguments. */
+export const syscallWithText = bind<
+  (number: number, a: number, b: number, c: number, text: string | null, e: number) => number
+>('syscall', 'int64', ['long', 'int64', 'int64', 'int64', 'str', 'int64']);
+export const sync = bind<() => void>('sync', 'void', []);

@@ -110,6 +110,23 @@ export class KeeperClient {
     await this.call('putMany', { owner, entries, ...options }, { fds });
   }
 
+  /** A new session of the kernel, which the keeper keeps too. @throws LuoError LIVEUPDATE_MISSING, LIVEUPDATE_HELD, SYS */
+  async sessionCreate(name: string): Promise<OwnedFd> {
+    return this.#oneFd(await this.call('sessionCreate', { name }));
+  }
+
+  /** A session of the last kernel. @throws LuoError SESSION_MISSING, SESSION_TAKEN, LIVEUPDATE_HELD, SYS */
+  async sessionRetrieve(name: string): Promise<OwnedFd> {
+    return this.#oneFd(await this.call('sessionRetrieve', { name }));
+  }
+
+  #oneFd({ fds }: { fds: OwnedFd[] }): OwnedFd {
+    const [fd, ...more] = fds;
+    closeAll(more);
+    if (!fd) throw new LuoError('PROTO_FDS', 'the keeper sent no fd');
+    return fd;
+  }
+
   /** @throws LuoError KEEPER_UNKNOWN */
   async get(name: string): Promise<KeptEntry> {
     const { result, fds } = await this.call('get', { name });

@@ -38,6 +38,15 @@ export const status: Status = {
   attempt: null,
   luod: { version: '0.1.0', pid: 100, startedAt: '2026-01-02T03:04:05.000Z', dir: '/run/luo', restarts: 2 },
   keeper: { pid: 99, entries: 4, fds: 5, fdsMax: 1024 },
+  kexec: {
+    available: true,
+    reason: '',
+    release: '7.2.13',
+    image: null,
+    imageLoaded: false,
+    arrived: null,
+    unclaimed: [],
+  },
   services: [service],
   participants: [
     {

@@ -857,6 +857,7 @@ function journalWords(journal: readonly JournalRecord[]): string[] {
       case 'standby':
         return `standby ${record.member}`;
       case 'attempt':
+      case 'arrived':
       case 'freezing':
       case 'deciding':
       case 'aborting':

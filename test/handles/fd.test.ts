@@ -218,7 +218,7 @@ suite('fds that only some machines have', () => {
     fd: -1,
     link,
     flags: 2,
-    stat: { sizeBytes: 0, mode: 0o600, ino: 1n, dev: 1n, rdev: 0n, uid: 0, nlink: 1 },
+    stat: { sizeBytes: 0, mode: 0o600, ino: 1n, dev: 1n, rdev: 0n, uid: 0, blocks: 0, nlink: 1 },
   });
 
   test('a virtual machine of KVM is bound to the process that made it', () => {

@@ -4,7 +4,7 @@ import type { ServiceStatus, Status } from '../../protocol/spec.js';
 import type { Context } from '../context.js';
 import { handleTable, lastExit, runWord, serviceTable } from '../describe.js';
 import { EXIT } from '../exit-codes.js';
-import { count, fields, printable, shellWords, table } from '../format.js';
+import { count, fields, printable, shellWords, size, table, time } from '../format.js';
 import { verb } from '../verb.js';
 
 export const status = verb({
@@ -52,6 +52,7 @@ function overview({ paint, verbose }: Context, all: Status): string {
           ] as [string, string],
         ]
       : []),
+    ...kexecFields(all, paint),
   ]);
   const participants = table(
     ['PARTICIPANT', 'OWNER', 'PID', 'ROLE', 'CONNECTED', 'HANDLES', 'MEMBER'],
@@ -71,6 +72,28 @@ function overview({ paint, verbose }: Context, all: Status): string {
     ...(verbose ? [participants, handleTable(all.handles, paint)] : []),
   ];
   return parts.filter((part) => part !== '').join('\n');
+}
+
+/** What there is to say of kernels: the loaded one, the last one, and what nobody has claimed since. */
+function kexecFields({ kexec }: Status, paint: Context['paint']): [string, string][] {
+  const rows: [string, string][] = [];
+  if (kexec.image)
+    rows.push(['kernel', `${printable(kexec.image.kernel)} is loaded (Linux ${kexec.image.release ?? '?'})`]);
+  else if (kexec.imageLoaded) rows.push(['kernel', 'one is loaded, by somebody else']);
+  const { arrived } = kexec;
+  if (arrived?.error) rows.push(['arrived', paint.bad(`${arrived.error.code}: ${printable(arrived.error.message)}`)]);
+  else if (arrived) {
+    const torn = arrived.torn ? paint.bad(', torn: the jump came without freeze') : '';
+    rows.push(['arrived', `from Linux ${printable(arrived.from)} by attempt ${arrived.attempt}${torn}`]);
+  }
+  for (const one of kexec.unclaimed) {
+    const why = one.error ? paint.bad(`; ${printable(one.error.message)}`) : '';
+    rows.push([
+      'unclaimed',
+      `${printable(one.handle)}, ${size(one.sizeBytes)}, policy ${one.policy}, since ${time(one.ageMs)}${why}`,
+    ]);
+  }
+  return rows;
 }
 
 function detail({ paint }: Context, service: ServiceStatus): string {

@@ -1,0 +1,2 @@
+export { createKexecMachine } from './machine.js';
+export { KernelBackend, createKernelBackend } from './kernel-backend.js';

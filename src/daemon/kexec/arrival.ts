@@ -1,0 +1,105 @@
+/**
+ * The first start in the next kernel: from the manifest of the last luod to a journal of this one. The keeper has retrieved
+ * every session before (src/keeper/arrival.ts); what follows is like any recovery, with one record more: `arrived`.
+ *
+ * PURE but for `readArrival`. Unhappy: a manifest whose body is damaged or too new gives an arrival with an error and no
+ * sessions: the keeper goes on holding them, nothing is finished, a newer luod may read it. A manifest that says `frozen:
+ * false` carried running memory: everything in it is torn.
+ */
+import { LuoError } from '../../base/errors.js';
+import type { JournalRecord as EngineRecord, Plan } from '../../engine/types.js';
+import { JOURNAL_VERSION } from '../../engine/types.js';
+import type { JournalRecord } from '../../protocol/journal.js';
+import type { Handle } from '../handles.js';
+import type { ServiceRecord } from '../service.js';
+import type { ManifestContent } from './crossing.js';
+import type { Arrival } from './incoming.js';
+
+/** Offset that brings this kernel's monotonic clock onto the last one's, and how far off that may be. */
+export interface ClockJoin {
+  readonly offsetNs: number;
+  readonly uncertaintyMs: number;
+}
+
+/** The real-time clock across a reboot is read from a clock with whole seconds. */
+const REALTIME_UNCERTAINTY_MS = 1000;
+
+/** Records for a new journal, from what the last luod wrote. */
+export function arrivalRecords(
+  content: ManifestContent,
+  frozen: boolean,
+  now: { realtimeMs: number; monotonicNs: bigint },
+): JournalRecord[] {
+  const engine = engineRecords(content, frozen);
+  const begun = engine.find((record) => record.type === 'attempt');
+  const plan = begun?.type === 'attempt' ? begun.plan : undefined;
+  const preserved = new Set(content.sessions.flatMap((session) => session.handles.map((one) => one.key)));
+  const arrival: Arrival = {
+    attempt: content.attempt,
+    from: content.writer.release,
+    torn: !frozen,
+    atMs: now.realtimeMs,
+    sessions: content.sessions.map(({ name, owner, handles }) => ({ name, owner, preserved: handles })),
+  };
+  return [
+    ...content.records.flatMap((record) => carried(record, { plan, preserved, frozen })),
+    { kind: 'kexec.arrival', arrival },
+    { kind: 'timeline.join', attempt: content.attempt, from: content.writer.release, ...joinOf(content, now) },
+    ...engine.map((record) => ({ kind: 'engine', record })),
+  ];
+}
+
+/** What a record of the last kernel comes to in this one. */
+function carried(
+  record: JournalRecord,
+  { plan, preserved, frozen }: { plan: Plan | undefined; preserved: ReadonlySet<string>; frozen: boolean },
+): JournalRecord[] {
+  switch (record.kind) {
+    case 'generation':
+    case 'timeline.whole':
+    case 'timeline.begin':
+    case 'timeline.events':
+    case 'timeline.end':
+    case 'box.sealed':
+    case 'service.gone':
+    case 'handle.gone':
+    case 'box.gone':
+      return [record];
+    case 'service':
+      return [{ kind: 'service', service: { ...(record.service as ServiceRecord), next: null } }];
+    case 'handle': {
+      const handle = record.handle as Handle;
+      const planned = plan?.steps.some((step) => step.handles.includes(handle.key)) === true;
+      // What was left behind is gone with the kernel; state without an fd travels as words.
+      if (handle.hasFd ? !preserved.has(handle.key) && handle.delegate !== true : !planned) return [];
+      if (handle.delegate === true && !preserved.has(handle.key)) return [];
+      const leftDirty = frozen ? handle.holder === null && handle.leftDirty : true;
+      return [{ kind: 'handle', handle: { ...handle, holder: null, leftDirty } }];
+    }
+    default:
+      // Processes, connections, sessions and claims of the last kernel: none of them is left.
+      return [];
+  }
+}
+
+/** The attempt's records: decided, since the jump happened, and arrived. */
+function engineRecords(content: ManifestContent, frozen: boolean): EngineRecord[] {
+  const all = content.records
+    .filter((record) => record.kind === 'engine')
+    .map((record) => record.record as EngineRecord);
+  const { attempt } = content;
+  const records = all.filter((record) => record.attempt !== attempt || record.type !== 'aborting');
+  const has = (type: EngineRecord['type']): boolean =>
+    records.some((record) => record.attempt === attempt && record.type === type);
+  if (!has('attempt')) throw new LuoError('MANIFEST_DAMAGED', `the manifest does not say what attempt ${attempt} was`);
+  const v = JOURNAL_VERSION;
+  if (!frozen && !has('freezing')) records.push({ v, type: 'freezing', attempt });
+  if (!has('decided')) records.push({ v, type: 'decided', attempt, outcome: 'committed' });
+  return [...records, { v, type: 'arrived', attempt }];
+}
+
+export function joinOf(content: ManifestContent, now: { realtimeMs: number; monotonicNs: bigint }): ClockJoin {
+  const then = BigInt(content.clock.realtimeNs) - BigInt(content.clock.monotonicNs);
+  const here = BigInt(now.realtimeMs) * 1_000_000n - now.monotonicNs;
+  return { offsetNs: Number(here - then), uncertaintyMs: REALTIME_UNCERTAINTY_MS };
+}

@@ -1,0 +1,152 @@
+/**
+ * Blobs: data for the next kernel without any update around it. Each has a session of its own, `luo-blob.NAME` with a sealed
+ * memfd under token 0, so that it crosses with whoever starts the next kernel, and can be found there by its name alone.
+ *
+ * Unhappy: of the last kernel's blobs only the names that somebody asks for can be found; a session that is not there may be
+ * a cold boot or a wrong name, which the kernel does not tell apart.
+ */
+import { LuoError } from '../../base/errors.js';
+import type { Backend } from '../../ports/index.js';
+import type { BlobInfo } from '../../protocol/spec.js';
+import { OwnedFd, fstat, ftruncate, memfdCreateExecutable, pread, pwrite, sealContent } from '../../sys/index.js';
+import { checkName } from '../check-name.js';
+import type { Custody } from '../custody.js';
+
+const SESSION = 'luo-blob.';
+const ENTRY = 'blob/';
+const CHUNK_BYTES = 1024 * 1024;
+const SESSION_NAME_BYTES_MAX = 63;
+const NAME_BYTES_MAX = SESSION_NAME_BYTES_MAX - SESSION.length;
+
+interface BlobMeta {
+  readonly direction: 'outgoing' | 'incoming';
+  readonly sizeBytes: number;
+}
+
+export class Blobs {
+  readonly #custody: Custody;
+  readonly #backend: Backend;
+  readonly #owner: string;
+
+  constructor(custody: Custody, backend: Backend, owner: string) {
+    this.#custody = custody;
+    this.#backend = backend;
+    this.#owner = owner;
+  }
+
+  /** Keep a copy of what is behind `fd`. @throws LuoError BLOB_EXISTS, LIMIT_REACHED, and what a session may say */
+  async put(name: string, fd: number, replace: boolean): Promise<{ sizeBytes: number }> {
+    const copy = copyOf(name, fd);
+    sealContent(copy.fd);
+    return this.keep(name, copy, replace);
+  }
+
+  /** Keep this memfd itself, which its writer may go on writing in place. @param takenFd custody's from now on */
+  async keep(name: string, takenFd: OwnedFd, replace: boolean): Promise<{ sizeBytes: number }> {
+    let session: Awaited<ReturnType<Backend['create']>> | undefined;
+    try {
+      checkBlobName(name);
+      const known = this.#custody.get(ENTRY + name);
+      if (known && !replace) {
+        throw new LuoError('BLOB_EXISTS', `there is a blob '${name}' already`, {
+          remedy: 'give --replace, or another name',
+        });
+      }
+      if (known) await this.drop(name);
+      session = await this.#backend.create(SESSION + name);
+      await session.preserve(takenFd.fd, 0n);
+      const { sizeBytes } = fstat(takenFd.fd);
+      const meta: BlobMeta = { direction: 'outgoing', sizeBytes };
+      await this.#custody.put(ENTRY + name, this.#owner, meta, [takenFd], true);
+      return { sizeBytes };
+    } catch (error) {
+      await session?.close();
+      if (takenFd.isOpen) takenFd.close();
+      throw error;
+    }
+  }
+
+  /** The fd is the caller's. @throws LuoError BLOB_UNKNOWN, CLAIM_LOST */
+  async get(name: string): Promise<{ info: BlobInfo; fd: OwnedFd }> {
+    checkBlobName(name);
+    const known = this.#custody.get(ENTRY + name) ?? (await this.#retrieve(name));
+    if (!known) {
+      throw new LuoError('BLOB_UNKNOWN', `there is no blob '${name}'`, {
+        remedy: 'it was not kept, or this kernel was booted cold, or the name is another one: the kernel does not tell',
+      });
+    }
+    const { direction, sizeBytes } = known.meta as BlobMeta;
+    return { info: { name, direction, sizeBytes }, fd: known.fds[0]!.dup() };
+  }
+
+  list(): BlobInfo[] {
+    return this.#custody
+      .withPrefix(ENTRY)
+      .map((entry) => ({ name: entry.name.slice(ENTRY.length), ...(entry.meta as BlobMeta) }));
+  }
+
+  /** @throws LuoError BLOB_UNKNOWN */
+  async drop(name: string): Promise<void> {
+    const entry = this.#custody.get(ENTRY + name);
+    if (!entry) throw new LuoError('BLOB_UNKNOWN', `there is no blob '${name}'`);
+    const { direction } = entry.meta as BlobMeta;
+    if (direction === 'outgoing') {
+      const session = (await this.#backend.recover()).find(
+        (one) => one.name === SESSION + name && one.direction === 'outgoing',
+      );
+      await session?.close();
+    }
+    await this.#custody.dropNow([entry.name]);
+  }
+
+  /** What the last kernel left under this name is kept from now on under `as`; false: it left nothing. */
+  async adopt(name: string, as: string): Promise<boolean> {
+    return (await this.#retrieve(name, as)) !== undefined;
+  }
+
+  async #retrieve(name: string, as = name): Promise<ReturnType<Custody['get']>> {
+    let session;
+    try {
+      session = await this.#backend.retrieve(SESSION + name);
+    } catch (error) {
+      const { errno } = LuoError.from(error);
+      if (errno === 'ENOENT') return undefined;
+      throw error;
+    }
+    const held = await session.retrieve(0n).catch((error: unknown) => {
+      throw new LuoError('CLAIM_LOST', `the blob '${name}' did not come over: ${LuoError.from(error).message}`, {
+        cause: error,
+      });
+    });
+    const fd = new OwnedFd(held.take());
+    const meta: BlobMeta = { direction: 'incoming', sizeBytes: fstat(fd.fd).sizeBytes };
+    await this.#custody.put(ENTRY + as, this.#owner, meta, [fd], true);
+    await session.finish();
+    await session.close();
+    return this.#custody.get(ENTRY + as);
+  }
+}
+
+function checkBlobName(name: string): void {
+  checkName(name);
+  if (Buffer.byteLength(name) <= NAME_BYTES_MAX) return;
+  throw new LuoError('PROTO_INVALID', `the name of a blob has at most ${NAME_BYTES_MAX} bytes: '${name}'`);
+}
+
+/** A memfd with the content of `fd`, which may be a file, a memfd or a pipe's end at rest. */
+function copyOf(name: string, fd: number): OwnedFd {
+  const copy = memfdCreateExecutable(`luo-blob:${name}`);
+  try {
+    const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
+    for (let offset = 0; ;) {
+      const count = pread(fd, chunk, offset);
+      if (count === 0) return copy;
+      ftruncate(copy.fd, offset + count);
+      pwrite(copy.fd, chunk.subarray(0, count), offset);
+      offset += count;
+    }
+  } catch (error) {
+    copy.close();
+    throw error;
+  }
+}

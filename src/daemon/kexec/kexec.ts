@@ -1,0 +1,470 @@
+/**
+ * The kexec gap as luod's parts see it: one object that is there on every machine. Where this luod cannot cross (not root, no
+ * device, a private directory), every request says so, and nothing else is any different.
+ *
+ * Requests: load, unload, preflight, kexec, blobs, status. The calls to participants of such an update go through
+ * crossing.ts; after the jump `startMember` stands for the engine's restart of a member: it waits until that member's
+ * process serves, whoever starts it, or until the time for claims is over.
+ */
+import { LuoError } from '../../base/errors.js';
+import { DEADLINES } from '../../base/limits.js';
+import type { Plan as EnginePlan } from '../../engine/types.js';
+import type { Backend, KernelBackendFactory, KexecMachine, LoadedImage, PreflightReport } from '../../ports/index.js';
+import type { JournalRecord } from '../../protocol/journal.js';
+import type { KexecStatus, LuodParams, UpdateResult } from '../../protocol/spec.js';
+import type { OwnedFd } from '../../sys/index.js';
+import type { Custody } from '../custody.js';
+import { handleEntryName } from '../handles.js';
+import type { Handle, Handles } from '../handles.js';
+import type { Logger } from '../logger.js';
+import { Blobs } from './blobs.js';
+import { Crossing, digestOf } from './crossing.js';
+import { IncomingSessions } from './incoming.js';
+import { OutgoingSessions } from './outgoing.js';
+import { Sessions } from './sessions.js';
+import { Unclaimed } from './unclaimed.js';
+
+export interface KexecOptions {
+  /** Undefined: this luod cannot cross the gap; `reason` says why. */
+  readonly machine: KexecMachine | undefined;
+  readonly backend: KernelBackendFactory | undefined;
+  readonly reason: string;
+}
+
+export interface KexecHost {
+  readonly uid: number;
+  readonly version: string;
+  readonly log: Logger;
+  readonly custody: Custody;
+  readonly handles: Handles;
+  readonly ownOwner: string;
+  append(record: JournalRecord): void;
+  snapshot(): JournalRecord[];
+  ownEntries(): readonly { readonly name: string; readonly sizeBytes: number | null; readonly viable: boolean }[];
+  /** The plan of an update of everything, without luod's own part. */
+  plan(): EnginePlan;
+  /** Prepare, or go on from prepared, to the end. */
+  run(plan: EnginePlan, until: 'prepared' | 'finished', limits: LuodParams<'kexec'>['limits']): Promise<UpdateResult>;
+  /** Pid whose control group will be charged when this owner's memory comes back; null: luod's own. */
+  chargedPid(owner: string): number | null;
+  predictMs(scope: readonly string[]): number | null;
+  serves(owner: string): boolean;
+  drop(keys: readonly string[]): void;
+  /** The state is updated and idle: try to finish. */
+  finish(): void;
+  changed(): void;
+}
+
+/** How long participants may take to claim what came over before policies and veto speak. */
+const CLAIM_MS = 60_000;
+
+export class Kexec {
+  readonly #options: KexecOptions;
+  readonly #host: KexecHost;
+  readonly sessions: Sessions;
+  readonly outgoing: OutgoingSessions | undefined;
+  readonly incoming: IncomingSessions | undefined;
+  readonly #blobs: Blobs | undefined;
+  readonly #unclaimed: Unclaimed | undefined;
+  readonly #backend: Backend | undefined;
+  #crossing: Crossing | undefined;
+  #image: LoadedImage | null = null;
+  readonly #waiters = new Map<string, Set<() => void>>();
+  #claimTimer: NodeJS.Timeout | undefined;
+  #timeIsOver = false;
+  #deciding = false;
+
+  constructor(options: KexecOptions, host: KexecHost) {
+    this.#options = options;
+    this.#host = host;
+    this.sessions = new Sessions(host.custody);
+    if (!options.machine || !options.backend) return;
+    const { machine } = options;
+    const backend = options.backend(this.sessions);
+    this.#backend = backend;
+    this.outgoing = new OutgoingSessions(backend, (record) => host.append(record));
+    this.incoming = new IncomingSessions(backend, (record) => host.append(record));
+    this.#blobs = new Blobs(host.custody, backend, host.ownOwner);
+    this.#unclaimed = new Unclaimed({
+      handles: host.handles,
+      incoming: this.incoming,
+      custody: host.custody,
+      log: host.log,
+      chargeProblem: (sizeBytes) => machine.chargeProblem(sizeBytes, process.pid),
+      drop: (keys) => host.drop(keys),
+      serves: (owner) => host.serves(owner),
+      changed: () => host.changed(),
+    });
+  }
+
+  get available(): boolean {
+    return this.#backend !== undefined;
+  }
+
+  /** @throws LuoError LIVEUPDATE_MISSING this luod cannot cross the gap */
+  get crossing(): Crossing {
+    if (this.#crossing) return this.#crossing;
+    throw this.#unavailable();
+  }
+
+  /** Call once, after the journal was read. */
+  async begin(): Promise<void> {
+    if (!this.outgoing || !this.incoming || !this.#options.machine) return;
+    await this.outgoing.adopt();
+    await this.incoming.adopt();
+    const { host, machine } = { host: this.#host, machine: this.#options.machine };
+    this.#crossing = new Crossing({
+      machine,
+      custody: host.custody,
+      sessions: this.sessions,
+      outgoing: this.outgoing,
+      incoming: this.incoming,
+      handles: host.handles,
+      ownOwner: host.ownOwner,
+      version: host.version,
+      log: host.log,
+      snapshot: () => host.snapshot(),
+      ownEntries: () => host.ownEntries().filter((entry) => entry.viable),
+      undecided: () => this.undecided(),
+    });
+    if (this.incoming.arrival && this.incoming.arrival.sessions.length > 0) {
+      const leftMs = this.incoming.arrival.atMs + CLAIM_MS - Date.now();
+      this.#claimTimer = setTimeout(() => this.#claimsOver(), Math.min(CLAIM_MS, Math.max(0, leftMs)));
+      this.#claimTimer.unref();
+    }
+  }
+
+  detach(): void {
+    clearTimeout(this.#claimTimer);
+  }
+
+  replay(record: JournalRecord): boolean {
+    if (record.kind === 'kexec.image') {
+      this.#image = record.image as LoadedImage | null;
+      return true;
+    }
+    if (!record.kind.startsWith('kexec.')) return false;
+    // A luod that cannot cross reads them and goes on: they stay in the journal of one that can.
+    return this.outgoing?.replay(record) === true || this.incoming?.replay(record) === true || !this.available;
+  }
+
+  snapshot(): JournalRecord[] {
+    return [
+      ...(this.#image ? [{ kind: 'kexec.image', image: this.#image }] : []),
+      ...(this.outgoing?.snapshot() ?? []),
+      ...(this.incoming?.snapshot() ?? []),
+    ];
+  }
+
+  // -------------------------------------------------------------------------------------------- requests
+
+  async load(params: LuodParams<'load'>): Promise<{ image: LoadedImage }> {
+    const image = await this.#machine().load(params);
+    this.#setImage(image);
+    this.#host.log.info({ kernel: image.kernel, release: image.release }, 'kernel image loaded');
+    return { image };
+  }
+
+  async unload(): Promise<Record<string, never>> {
+    await this.#machine().unload();
+    this.#setImage(null);
+    return {};
+  }
+
+  /** Changes nothing. */
+  preflight(params: LuodParams<'preflight'>): Promise<PreflightReport> {
+    const machine = this.#machine();
+    const { kernel, ...rest } = params;
+    const plan = this.#host.plan();
+    const planned = new Set(plan.steps.flatMap((step) => step.handles));
+    const { custody, handles } = this.#host;
+    const described = handles
+      .all()
+      .filter((handle) => planned.has(handle.key))
+      .map((handle) => ({
+        key: handle.key,
+        owner: handle.owner,
+        kind: handle.kind,
+        type: handle.type,
+        fd: custody.get(handleEntryName(handle.key))?.fds[0]?.fd ?? null,
+        path: (handle.meta as { path?: string } | undefined)?.path ?? null,
+        viable: handle.viable.kexec,
+        chargedPid: handle.delegate === true ? this.#host.chargedPid(handle.owner) : null,
+      }));
+    const own = this.#host.ownEntries();
+    const leftBehind = own
+      .filter((entry) => !entry.viable)
+      .map((entry) => ({
+        handle: entry.name,
+        reason: 'only memfds of ordinary pages cross the kexec gap',
+      }));
+    return machine.preflight({
+      image: kernel === undefined ? null : { kernel, ...rest },
+      loaded: this.#image,
+      handles: [
+        ...described,
+        ...own
+          .filter((entry) => entry.viable)
+          .map((entry) => ({
+            key: entry.name,
+            owner: this.#host.ownOwner,
+            kind: 'fd' as const,
+            type: 'memfd',
+            fd: custody.get(entry.name)?.fds[0]?.fd ?? null,
+            path: null,
+            viable: { ok: true, reason: '' },
+            chargedPid: null,
+          })),
+      ],
+      left: [...plan.left, ...leftBehind],
+      sessions: new Set(described.map((handle) => handle.owner)).size + 1,
+      keeper: { pid: custody.keeperPid, fds: custody.fdCount, fdsMax: custody.fdsMax },
+      predictedBlackoutMs: this.#host.predictMs(plan.scope),
+    });
+  }
+
+  /** Replace the kernel. Returns only if that did not happen. */
+  async kexec(params: LuodParams<'kexec'>): Promise<UpdateResult> {
+    const machine = this.#machine();
+    if (machine.systemd && params.direct !== true) {
+      throw new LuoError('KEXEC_REFUSED', 'systemd runs this machine: a direct kexec would not stop its services', {
+        remedy: 'give --direct to do it all the same: whatever is not a participant ends as if the power had failed',
+      });
+    }
+    await this.#checkCopies();
+    if (!machine.isLoaded()) {
+      throw new LuoError('IMAGE_MISSING', 'no kernel is loaded', { remedy: 'luoctl load KERNEL loads one' });
+    }
+    const report = await this.preflight({});
+    const failed = report.checks.filter((one) => one.result === 'fail');
+    const refused = failed.filter((one) => params.force?.includes(one.check) !== true);
+    if (refused.length > 0) {
+      throw new LuoError(
+        'PREFLIGHT_FAILED',
+        `preflight fails: ${refused.map((one) => `${one.check}: ${one.reason}`).join('; ')}`,
+        {
+          remedy: 'luoctl preflight shows all of it; --force CHECK overrides one',
+          data: { checks: refused.map((one) => ({ ...one })) },
+        },
+      );
+    }
+    for (const check of failed) this.#host.log.warn({ check: check.check }, `preflight overridden: ${check.reason}`);
+    return this.#host.run(this.#plan(), 'finished', params.limits);
+  }
+
+  /** The plan of an update of everything, luod's own part included. */
+  #plan(): EnginePlan {
+    return this.crossing.withOwnMember(this.#host.plan());
+  }
+
+  async prepare(limits: LuodParams<'prepare'>['limits']): Promise<UpdateResult> {
+    this.#machine();
+    await this.#checkCopies();
+    return this.#host.run(this.#plan(), 'prepared', limits);
+  }
+
+  blobs(): Blobs {
+    if (this.#blobs) return this.#blobs;
+    throw this.#unavailable();
+  }
+
+  status(): KexecStatus {
+    const machine = this.#options.machine;
+    const arrival = this.incoming?.arrival;
+    return {
+      available: this.available,
+      reason: this.#options.reason,
+      release: machine?.release ?? '',
+      image: this.#image && machine?.isLoaded() === true ? { ...this.#image } : null,
+      imageLoaded: machine?.isLoaded() ?? false,
+      arrived: arrival
+        ? {
+            from: arrival.from,
+            attempt: arrival.attempt,
+            torn: arrival.torn,
+            ...(arrival.error === undefined ? {} : { error: arrival.error }),
+          }
+        : null,
+      unclaimed: this.#unclaimed?.status() ?? [],
+    };
+  }
+
+  // -------------------------------------------------------------------------------------------- claims
+
+  isWaiting(key: string): boolean {
+    return this.incoming?.isWaiting(key) === true || this.incoming?.stateOf(key) === 'lost';
+  }
+
+  /** Take a handle out of its session into the keeper. @throws LuoError CLAIM_LOST, CLAIM_MEMORY */
+  async retrieve(handle: Handle): Promise<void> {
+    const { incoming } = this;
+    if (!incoming) return;
+    const fd = await incoming.retrieve(handle.key, (sizeBytes) =>
+      this.#machine().chargeProblem(sizeBytes, process.pid),
+    );
+    await this.keep(handle, fd);
+  }
+
+  /** A delegate, or luod, took it out: from now on it is like any other. @param takenFd custody's from now on */
+  async keep(handle: Handle, takenFd: OwnedFd): Promise<void> {
+    await this.#host.custody.put(handleEntryName(handle.key), handle.owner, { key: handle.key }, [takenFd], true);
+    this.incoming?.take(handle.key, 'retrieved');
+  }
+
+  /** Its owner takes it out of the session by itself; the fd (borrowed) is the session's. */
+  delegateClaim(handle: Handle): { retrieve: { session: string; token: string }; fd: number } {
+    const retrieve = this.#incoming().delegate(handle.key);
+    const open = this.sessions.list().find((one) => one.name === retrieve.session && one.direction === 'incoming');
+    if (!open) throw new LuoError('SESSION_MISSING', `the keeper does not hold the session '${retrieve.session}'`);
+    return { retrieve, fd: open.fd };
+  }
+
+  /** @param takenFd what came out; none: it cannot travel, or `errno` says why there is nothing */
+  async delegateRetrieved(handle: Handle, takenFd: OwnedFd | undefined, errno: string | undefined): Promise<void> {
+    if (errno !== undefined) {
+      takenFd?.close();
+      const message = `its owner could not take it out of the session: ${errno}`;
+      this.#incoming().take(handle.key, 'lost', { code: 'CLAIM_LOST', message, errno });
+      this.#host.handles.update(handle.key, { holder: null });
+    } else if (takenFd) {
+      await this.keep(handle, takenFd);
+      this.#host.handles.update(handle.key, { hasFd: true });
+    } else this.#incoming().take(handle.key, 'retrieved');
+    this.poke();
+  }
+
+  /** A digest travelled along, and the content is another one. */
+  isAltered(handle: Handle): boolean {
+    const digest = this.incoming?.preservedOf(handle.key)?.digest;
+    const fd = this.#host.custody.get(handleEntryName(handle.key))?.fds[0];
+    if (digest === undefined || !fd || digestOf(fd.fd) === digest) return false;
+    this.#host.log.error({ handle: handle.key }, 'the content is not what was frozen: its digest differs');
+    return true;
+  }
+
+  dropped(keys: readonly string[]): void {
+    for (const key of keys) this.incoming?.take(key, 'dropped');
+    this.poke();
+  }
+
+  // -------------------------------------------------------------------------------------------- after the jump
+
+  /** Keys that stand in the way of finish. */
+  undecided(): string[] {
+    return this.#unclaimed?.list().map((handle) => handle.key) ?? [];
+  }
+
+  /** Everything that is luod's own is taken first: boxes, and what belongs to services that nobody will start. */
+  async restoreOwn(owner: string, parked: readonly string[]): Promise<void> {
+    const { incoming } = this;
+    if (!incoming) return;
+    for (const key of incoming.waiting(owner)) {
+      if (!key.startsWith('box/')) {
+        incoming.take(key, 'dropped');
+        continue;
+      }
+      try {
+        const fd = await incoming.retrieve(key, (sizeBytes) => this.#machine().chargeProblem(sizeBytes, process.pid));
+        const sizeBytes = incoming.preservedOf(key)?.sizeBytes ?? null;
+        await this.#host.custody.put(key, owner, { type: 'memfd', sizeBytes }, [fd], true);
+        incoming.take(key, 'retrieved');
+      } catch (error) {
+        const { code, message } = LuoError.from(error);
+        this.#host.log.error({ entry: key, code }, `an entry of a box did not come over: ${message}`);
+      }
+    }
+    for (const one of parked) {
+      for (const handle of this.#host.handles.ofOwner(one)) await this.#unclaimed?.hold(handle);
+    }
+  }
+
+  /** Resolves when a process of this owner serves. @throws LuoError CALL_TIMEOUT the time for claims is over */
+  async whenServing(owner: string): Promise<void> {
+    while (!this.#host.serves(owner)) {
+      if (this.#timeIsOver) {
+        throw new LuoError('CALL_TIMEOUT', `no process of '${owner}' came back within ${CLAIM_MS} ms of the jump`, {
+          participant: owner,
+        });
+      }
+      await new Promise<void>((resolve) => {
+        const waiting = this.#waiters.get(owner) ?? new Set();
+        this.#waiters.set(owner, waiting);
+        waiting.add(resolve);
+      });
+    }
+  }
+
+  /** Something changed that a waiter, a policy or finish may have waited for. */
+  poke(): void {
+    const waiters = [...this.#waiters.values()].flatMap((some) => [...some]);
+    this.#waiters.clear();
+    for (const resolve of waiters) resolve();
+    if (!this.#unclaimed || !this.incoming?.arrival || this.#deciding) return;
+    this.#deciding = true;
+    void this.#unclaimed.decide(this.#timeIsOver).finally(() => {
+      this.#deciding = false;
+      if (this.undecided().length === 0) this.#host.finish();
+    });
+  }
+
+  /** An attempt of this gap is over. */
+  async over(outcome: 'committed' | 'aborted'): Promise<void> {
+    if (outcome === 'aborted') return this.#crossing?.sweep();
+    const { incoming } = this;
+    if (!incoming?.arrival) return;
+    clearTimeout(this.#claimTimer);
+    for (const owner of incoming.unfinished()) {
+      await incoming.finish(owner).catch((error: unknown) => {
+        this.#host.log.error({ owner, error: String(error) }, 'a session of the last kernel cannot be finished');
+      });
+    }
+    incoming.forget();
+  }
+
+  // -------------------------------------------------------------------------------------------- inside
+
+  #claimsOver(): void {
+    this.#timeIsOver = true;
+    const left = this.undecided();
+    if (left.length > 0) {
+      this.#host.log.warn({ handles: left.slice(0, 20), count: left.length }, 'unclaimed after the time for claims');
+    }
+    this.poke();
+    this.#host.changed();
+  }
+
+  async #checkCopies(): Promise<void> {
+    const owners = (await this.outgoing?.copies()) ?? [];
+    if (owners.length === 0) return;
+    throw new LuoError(
+      'STATE_STUCK',
+      `${owners.map((one) => `'${one}'`).join(', ')} keeps the session of a cancelled update: its memory would travel along`,
+      { data: { stuck: owners }, remedy: 'end that process: luoctl stop NAME' },
+    );
+  }
+
+  #setImage(image: LoadedImage | null): void {
+    this.#image = image;
+    this.#host.append({ kind: 'kexec.image', image });
+    this.#host.changed();
+  }
+
+  #incoming(): IncomingSessions {
+    if (this.incoming) return this.incoming;
+    throw this.#unavailable();
+  }
+
+  #machine(): KexecMachine {
+    if (this.#options.machine && this.#backend) return this.#options.machine;
+    throw this.#unavailable();
+  }
+
+  #unavailable(): LuoError {
+    return new LuoError('LIVEUPDATE_MISSING', `this luod cannot cross the kexec gap: ${this.#options.reason}`, {
+      remedy: 'luoctl doctor says what this machine lacks',
+    });
+  }
+}
+
+/** Limits of an update across the kexec gap that nobody gave. */
+export const KEXEC_DEADLINES = { ...DEADLINES, prepareMs: 120_000 } as const;

@@ -1,0 +1,234 @@
+/**
+ * The keeper at the device: it opens /dev/liveupdate, makes or takes a session, keeps it, and closes the device at once, since
+ * another agent may need it. At its own start in a new kernel it takes everything that the manifest names before luod is
+ * started (`arrive`); nothing is parsed before the session is safe, and of the manifest only the head.
+ *
+ * The one loss that no program can prevent is the keeper's own death between the return of the call and its table: then
+ * the session closes with it. Unhappy: a device that somebody else holds is tried again until the deadline.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LuoError } from '../base/errors.js';
+import type { ErrorCode } from '../base/errors.js';
+import {
+  ARRIVAL_ENTRY,
+  ARRIVED_MANIFEST_ENTRY,
+  MANIFEST_SESSION,
+  MANIFEST_TOKEN,
+  readHead,
+} from '../protocol/manifest.js';
+import type { KeeperArrival } from '../protocol/manifest.js';
+import {
+  SysError,
+  faultPoint,
+  fstat,
+  liveupdateCreateSession,
+  liveupdateRetrieveSession,
+  openLiveupdate,
+  pread,
+  sessionRetrieveFdNow,
+} from '../sys/index.js';
+import type { OwnedFd } from '../sys/index.js';
+import type { Store } from './store.js';
+
+/** The device, or what stands for it in tests. Each call is one system call. @throws SysError */
+export interface LiveupdateDevice {
+  open(): OwnedFd;
+  create(device: number, name: string): OwnedFd;
+  retrieve(device: number, name: string): OwnedFd;
+  retrieveFd(session: number, token: bigint): OwnedFd;
+}
+
+export const kernelDevice: LiveupdateDevice = {
+  open: () => openLiveupdate(),
+  create: liveupdateCreateSession,
+  retrieve: liveupdateRetrieveSession,
+  retrieveFd: sessionRetrieveFdNow,
+};
+
+/** Owner of session fds in the table. */
+const OWNER = 'luod';
+export const OUTGOING_ENTRY = 'session/';
+export const INCOMING_ENTRY = 'incoming/';
+const OPEN_MS = 5_000;
+const AGAIN_MS = 20;
+
+/** Create a session, and keep it. @returns its fd, borrowed @throws LuoError */
+export async function createSession(
+  store: Store,
+  device: LiveupdateDevice,
+  name: string,
+  deadlineMs?: number,
+): Promise<number> {
+  const held = await open(device, deadlineMs ?? OPEN_MS);
+  try {
+    const fd = called('create', name, () => device.create(held.fd, name));
+    store.put(OWNER, [{ name: OUTGOING_ENTRY + name, fds: [fd] }], false);
+    faultPoint('keeper.session.created');
+    return fd.fd;
+  } finally {
+    held.close();
+  }
+}
+
+/** Take a session of the last kernel, and keep it. @returns its fd, borrowed @throws LuoError */
+export async function retrieveSession(
+  store: Store,
+  device: LiveupdateDevice,
+  name: string,
+  deadlineMs?: number,
+): Promise<number> {
+  const held = await open(device, deadlineMs ?? OPEN_MS);
+  try {
+    return take(store, device, held, name).fd;
+  } finally {
+    held.close();
+  }
+}
+
+/** Everything that the last kernel left for luod. Never throws: what it found is in the entry `luod/arrival`. */
+export async function arrive(store: Store, device: LiveupdateDevice, deadlineMs = OPEN_MS): Promise<KeeperArrival> {
+  const found = await lookForArrival(store, device, deadlineMs);
+  store.put(OWNER, [{ name: ARRIVAL_ENTRY, meta: found, fds: [] }], true);
+  faultPoint('keeper.arrived');
+  return found;
+}
+
+async function lookForArrival(store: Store, device: LiveupdateDevice, deadlineMs: number): Promise<KeeperArrival> {
+  let held: OwnedFd;
+  try {
+    held = await open(device, deadlineMs);
+  } catch (error) {
+    const wire = LuoError.from(error);
+    const states: Partial<Record<ErrorCode, KeeperArrival['state']>> = {
+      LIVEUPDATE_MISSING: 'missing',
+      LIVEUPDATE_HELD: 'held',
+      LIVEUPDATE_BROKEN: 'broken',
+    };
+    return { ...nothing(states[wire.code] ?? 'broken'), error: brief(wire) };
+  }
+  try {
+    return takeAll(store, device, held);
+  } finally {
+    held.close();
+  }
+}
+
+function takeAll(store: Store, device: LiveupdateDevice, held: OwnedFd): KeeperArrival {
+  let luod: OwnedFd;
+  try {
+    luod = take(store, device, held, MANIFEST_SESSION);
+  } catch (error) {
+    const wire = LuoError.from(error);
+    return wire.code === 'SESSION_MISSING' ? nothing('cold') : { ...nothing('broken'), error: brief(wire) };
+  }
+  let names: readonly string[];
+  try {
+    const manifest = device.retrieveFd(luod.fd, MANIFEST_TOKEN);
+    store.put(OWNER, [{ name: ARRIVED_MANIFEST_ENTRY, fds: [manifest] }], true);
+    faultPoint('keeper.manifest.retrieved');
+    names = readHead(fstat(manifest.fd).sizeBytes, (offset, length) => readAt(manifest.fd, offset, length)).names;
+  } catch (error) {
+    return { ...nothing('arrived'), headDamaged: true, error: brief(LuoError.from(error, 'MANIFEST_DAMAGED')) };
+  }
+  const sessions = names
+    .filter((name) => name !== MANIFEST_SESSION)
+    .map((name) => {
+      try {
+        take(store, device, held, name);
+        return { name, ok: true };
+      } catch (error) {
+        const { errno } = LuoError.from(error);
+        return { name, ok: false, ...(errno === undefined ? {} : { errno }) };
+      }
+    });
+  return { state: 'arrived', sessions, headDamaged: false };
+}
+
+function take(store: Store, device: LiveupdateDevice, held: OwnedFd, name: string): OwnedFd {
+  const fd = called('retrieve', name, () => device.retrieve(held.fd, name));
+  store.put(OWNER, [{ name: INCOMING_ENTRY + name, fds: [fd] }], false);
+  faultPoint('keeper.session.retrieved');
+  return fd;
+}
+
+/** @throws LuoError LIVEUPDATE_MISSING, LIVEUPDATE_HELD, LIVEUPDATE_BROKEN, SYS */
+async function open(device: LiveupdateDevice, deadlineMs: number): Promise<OwnedFd> {
+  const end = performance.now() + deadlineMs;
+  for (;;) {
+    try {
+      return device.open();
+    } catch (error) {
+      const errno = error instanceof SysError ? error.errnoName : '';
+      if (errno === 'EBUSY' && performance.now() < end) {
+        await sleep(AGAIN_MS);
+        continue;
+      }
+      throw openError(error, errno, deadlineMs);
+    }
+  }
+}
+
+function openError(error: unknown, errno: string, deadlineMs: number): LuoError {
+  switch (errno) {
+    case 'EBUSY':
+      return new LuoError('LIVEUPDATE_HELD', `somebody held /dev/liveupdate open for ${deadlineMs} ms`, {
+        cause: error,
+        remedy: 'end that program: fuser /dev/liveupdate names it',
+      });
+    case 'EIO':
+      return new LuoError('LIVEUPDATE_BROKEN', 'the kernel cannot read what the last one left for it', {
+        cause: error,
+        remedy: 'only a reboot helps: every open of /dev/liveupdate fails until then',
+      });
+    case 'ENOENT':
+    case 'ENXIO':
+    case 'ENODEV':
+      return new LuoError('LIVEUPDATE_MISSING', 'this kernel has no /dev/liveupdate', {
+        cause: error,
+        remedy: 'boot one with CONFIG_LIVEUPDATE, and liveupdate=on on its command line',
+      });
+    default:
+      return LuoError.from(error, 'SYS');
+  }
+}
+
+function called(what: 'create' | 'retrieve', name: string, call: () => OwnedFd): OwnedFd {
+  try {
+    return call();
+  } catch (error) {
+    const errno = error instanceof SysError ? error.errnoName : 'EINVAL';
+    if (what === 'retrieve' && errno === 'ENOENT') {
+      throw new LuoError('SESSION_MISSING', `the last kernel left no session '${name}'`, {
+        cause: error,
+        remedy:
+          'it was not preserved, this kernel was booted cold, or the name is another one: the kernel does not tell',
+      });
+    }
+    if (what === 'retrieve' && errno === 'EINVAL') {
+      throw new LuoError('SESSION_TAKEN', `the session '${name}' of the last kernel was taken by somebody else`, {
+        cause: error,
+        remedy: 'only one program can take it, once: find out which one did',
+      });
+    }
+    throw new LuoError('SYS', `the session '${name}' cannot be ${what}d: ${errno}`, { cause: error, errno });
+  }
+}
+
+function readAt(fd: number, offset: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  let read = 0;
+  while (read < length) {
+    const count = pread(fd, bytes.subarray(read), offset + read);
+    if (count === 0) break;
+    read += count;
+  }
+  return bytes;
+}
+
+function nothing(state: KeeperArrival['state']): KeeperArrival {
+  return { state, sessions: [], headDamaged: false };
+}
+
+function brief({ code, message, errno }: LuoError): NonNullable<KeeperArrival['error']> {
+  return { code, message, ...(errno === undefined ? {} : { errno }) };
+}

@@ -3,7 +3,7 @@
  * makes a mapping safe from SIGBUS), WRITE and FUTURE_WRITE the content.
  * @source include/uapi/linux/memfd.h, mm/memfd.c
  */
-import { F, MFD } from '../abi/linux.js';
+import { F, MFD, SEAL } from '../abi/linux.js';
 import { fcntl, memfd_create } from './libc.js';
 import { OwnedFd } from './owned-fd.js';
 import { check, isSysError } from './sys-error.js';

@@ -113,6 +113,8 @@ class Simulation {
       this.turn();
     }
     while (this.late.length > 0) this.answerLate();
+    // An old process may end after its attempt, and does.
+    for (const command of this.driver.pending) if (command.type === 'endProcess') this.perform(command);
     this.driver.settle();
     this.check();
   }
@@ -129,6 +131,9 @@ class Simulation {
         const slow = this.late.find((call) => this.name(call.actor) === this.name(picked.actor));
         if (slow !== undefined) this.answerLate(slow);
         else this.perform(commands.find((command) => this.isCallTo(command, picked.actor))!);
+      } else if (picked.type === 'journal') {
+        // One file, one writer: lines are written in their order.
+        this.perform(commands.find((command) => command.type === 'journal')!);
       } else this.perform(picked);
       return;
     }
@@ -297,6 +302,15 @@ class Simulation {
     }
   }
 
+  /** How it ended. A luod that died right after its last line has left no word of its own, only that line. */
+  settled(): { outcome: string | null; stuck: readonly string[] } {
+    const told = this.driver.settled().at(-1);
+    if (told) return told;
+    const line = this.driver.journal.findLast((record) => record.type === 'settled');
+    assert.ok(line?.type === 'settled', 'it came to rest');
+    return { outcome: line.outcome, stuck: line.stuck.map((record) => record.participant) };
+  }
+
   check(): void {
     const { driver } = this;
     for (const [, open] of driver.state.open.entries()) {
@@ -306,7 +320,7 @@ class Simulation {
     assert.equal(driver.state.lingering, 0);
     // Luod may have died before it wrote that there was an attempt at all.
     if (driver.journal.length === 0) return;
-    const settled = driver.lastSettled();
+    const settled = this.settled();
     for (const { member, replaced, alive } of this.plan.members) {
       const old = this.alive.get(`${member} old`);
       const successor = this.alive.get(`${member} new`);

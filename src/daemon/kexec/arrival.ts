@@ -12,7 +12,7 @@ import { JOURNAL_VERSION } from '../../engine/types.js';
 import type { JournalRecord } from '../../protocol/journal.js';
 import type { Handle } from '../handles.js';
 import type { ServiceRecord } from '../service.js';
-import type { ManifestContent } from './crossing.js';
+import type { ManifestContent } from './manifest-content.js';
 import type { Arrival } from './incoming.js';
 
 /** Offset that brings this kernel's monotonic clock onto the last one's, and how far off that may be. */

@@ -23,9 +23,10 @@ import { handleEntryName } from '../handles.js';
 import type { Handles } from '../handles.js';
 import type { Logger } from '../logger.js';
 import type { IncomingSessions } from './incoming.js';
+import type { ManifestContent } from './manifest-content.js';
 import { ManifestFile, MANIFEST_ENTRY } from './manifest-file.js';
 import { DELEGATE_TOKEN_MIN } from './outgoing.js';
-import type { OutgoingSessions, Preserved } from './outgoing.js';
+import type { OutgoingSessions } from './outgoing.js';
 import type { Sessions } from './sessions.js';
 
 /** luod as a participant of a plan across the kexec gap. */
@@ -302,23 +303,6 @@ export class Crossing {
     if (!found) throw new LuoError('SESSION_MISSING', `the keeper does not hold the session '${session}'`);
     return found.fd;
   }
-}
-
-/** What the manifest says. Unknown fields of a newer writer are kept by the format, and ignored here. */
-export interface ManifestContent {
-  readonly format: number;
-  readonly writer: { readonly version: string; readonly release: string; readonly bootId: string };
-  readonly attempt: number;
-  readonly gap: 'kexec';
-  readonly frozen: boolean;
-  readonly clock: { readonly realtimeNs: string; readonly monotonicNs: string };
-  readonly sessions: readonly {
-    readonly name: string;
-    readonly owner: string;
-    readonly handles: readonly Preserved[];
-  }[];
-  readonly records: readonly JournalRecord[];
-  readonly parcels: readonly { readonly name: string; readonly owner: string; readonly meta: unknown }[];
 }
 
 /** sha256 of the whole file behind `fd`, in hex. */

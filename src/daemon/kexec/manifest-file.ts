@@ -8,7 +8,7 @@ import { encodeHeads, encodeSlot, planManifest, readHead, readSlots } from '../.
 import type { ManifestLayout } from '../../protocol/manifest.js';
 import { fstat, ftruncate, memfdCreateExecutable, pread, pwrite, sealSize } from '../../sys/index.js';
 import type { OwnedFd } from '../../sys/index.js';
-import type { ManifestContent } from './crossing.js';
+import type { ManifestContent } from './manifest-content.js';
 
 /** Its entry in the keeper, and its key in session `luod`. */
 export const MANIFEST_ENTRY = 'luod/manifest';

@@ -6,7 +6,7 @@ import type { JournalRecord } from '../../protocol/journal.js';
 import type { Custody } from '../custody.js';
 import type { Logger } from '../logger.js';
 import { arrivalRecords } from './arrival.js';
-import type { ManifestContent } from './crossing.js';
+import type { ManifestContent } from './manifest-content.js';
 import type { Arrival } from './incoming.js';
 import { readManifest } from './manifest-file.js';
 

@@ -16,15 +16,19 @@ export function preflightText(report: PreflightReport, paint: Paint): string {
 
 export function checkTable(checks: readonly Check[], paint: Paint): string {
   const word = { pass: paint.good('pass'), warn: paint.warn('warn'), fail: paint.bad('FAIL') };
-  const sorted = [...checks].sort((a, b) => ORDER[a.result] - ORDER[b.result]);
+  const sorted = worstFirst(checks);
   return table(
     ['RESULT', 'CHECK', 'FOUND'],
     sorted.map((check) => [word[check.result], check.check, printable(check.reason)]),
   );
 }
 
+function worstFirst(checks: readonly Check[]): Check[] {
+  return [...checks].sort((a, b) => ORDER[a.result] - ORDER[b.result]);
+}
+
 function remedies(checks: readonly Check[]): string {
-  const lines = checks
+  const lines = worstFirst(checks)
     .filter((check) => check.result !== 'pass' && check.remedy !== null)
     .map((check) => `  ${check.check}: ${printable(check.remedy!)}\n`);
   const unique = [...new Set(lines)];

@@ -125,7 +125,8 @@ function headAt(
 
 /** Everything but the checksum itself. */
 function headCrc(head: Uint8Array): number {
-  const bytes = head.slice();
+  // A copy, also of a Buffer, whose slice() is none.
+  const bytes = new Uint8Array(head);
   viewOf(bytes).setUint32(HEAD.crc, 0, true);
   return crc32(bytes);
 }
@@ -222,7 +223,7 @@ function slotAt(offset: number, layout: ManifestLayout, read: (offset: number, l
 
 /** Everything but the checksum itself. */
 function slotCrc(slot: Uint8Array): number {
-  const head = slot.slice(0, SLOT.body);
+  const head = new Uint8Array(slot.subarray(0, SLOT.body));
   viewOf(head).setUint32(SLOT.crc, 0, true);
   // Two parts, so that a large body is not copied.
   return (crc32(head) ^ crc32(slot.subarray(SLOT.body))) >>> 0;

@@ -67,6 +67,17 @@ const GOOD: Answers = {
   seal: () => ({ entries: [] }),
   request: () => ({ handle: samples.handle }),
   unrequest: () => ({ handle: { ...samples.handle, requested: false } }),
+  load: () => ({ image: samples.image }),
+  unload: () => ({}),
+  preflight: () => samples.preflight,
+  kexec: ({ fake, reply }) => {
+    reply.progress({ what: 'jump' });
+    setImmediate(() => fake.drop());
+    return NONE;
+  },
+  blobPut: () => ({ sizeBytes: 5 }),
+  blobList: () => ({ blobs: [{ name: 'notes', sizeBytes: 5, direction: 'outgoing' }] }),
+  blobDrop: () => ({}),
   status: () => samples.status,
   plan: () => samples.plan,
   prepare: () => ({ attempt: 8 }),

@@ -13,6 +13,7 @@ const nothing = openSync('/dev/null', 'r');
 const fake = await FakeLuod.start({
   take: () => new WithFds({ type: 'memfd', sizeBytes: 0, digest: null }, [nothing]),
   logs: () => new WithFds({ path: '/dev/null' }, [nothing]),
+  blobGet: () => new WithFds({ name: 'luod-log', sizeBytes: 0, direction: 'incoming' }, [nothing]),
 });
 after(() => {
   fake.close();
@@ -53,7 +54,14 @@ test('luoctl help lists every verb below its group, and the exit codes', async (
 
 test('every method of luod for operators has a verb', async () => {
   const verbs = new Set(VERBS.map((verb) => verb.name));
-  const byOther: Record<string, string> = { hello: 'status', updateLuod: 'update' };
+  const byOther: Record<string, string> = {
+    hello: 'status',
+    updateLuod: 'update',
+    blobPut: 'blob',
+    blobGet: 'blob',
+    blobList: 'blob',
+    blobDrop: 'blob',
+  };
   for (const [name, method] of Object.entries(LUOD_METHODS)) {
     if (method.access === 'participant') continue;
     assert.ok(verbs.has(byOther[name] ?? name), name);

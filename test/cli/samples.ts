@@ -1,5 +1,14 @@
 /** Values as luod would answer them, one of each shape; tests change what matters to them. */
-import type { HandleInfo, Plan, ServiceStatus, Status, Timeline, UpdateResult } from '../../src/protocol/spec.js';
+import type {
+  HandleInfo,
+  LoadedImage,
+  Plan,
+  PreflightReport,
+  ServiceStatus,
+  Status,
+  Timeline,
+  UpdateResult,
+} from '../../src/protocol/spec.js';
 
 export const service: ServiceStatus = {
   name: 'cache',
@@ -13,6 +22,25 @@ export const service: ServiceStatus = {
   restart: 'on-failure',
   startedAt: '2026-01-02T03:04:05.000Z',
   log: '/run/luo/logs/cache.log',
+};
+
+export const image: LoadedImage = {
+  kernel: '/boot/vmlinuz-7.3.4',
+  initrd: null,
+  cmdline: 'root=/dev/vda liveupdate=on',
+  release: '7.3.4',
+  loadedAt: '2026-01-02T03:04:05.000Z',
+};
+
+export const preflight: PreflightReport = {
+  ok: true,
+  target: { release: '7.3.4', kernel: '/boot/vmlinuz-7.3.4' },
+  running: { release: '7.2.13' },
+  checks: [
+    { check: 'liveupdate', result: 'pass', reason: 'this kernel has /dev/liveupdate', remedy: null },
+    { check: 'sparse', result: 'warn', reason: 'it has holes', remedy: 'fill them', handle: '0:cache/fd:index' },
+  ],
+  predictedBlackoutMs: 1200,
 };
 
 export const handle: HandleInfo = {

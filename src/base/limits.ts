@@ -65,6 +65,8 @@ export const DEADLINES = {
   retireMs: 1_000,
   /** How long prepared may last: preserved memory is pinned. */
   preparedMs: 600_000,
+  /** After a kexec: how long participants may take to claim before policies and the veto of finish speak. */
+  claimMs: 60_000,
   /** From SIGTERM to SIGKILL when a service is stopped. */
   stopMs: 10_000,
 } as const;

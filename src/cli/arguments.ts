@@ -63,6 +63,7 @@ export interface LimitOptions {
   prepareMax?: number;
   finishMax?: number;
   preparedMax?: number;
+  claimMax?: number;
 }
 
 /** The `limits` parameter of a request; nothing when no limit was given. */
@@ -73,6 +74,7 @@ export function limitsParam(options: LimitOptions): { limits?: Record<string, nu
     ['prepareMs', options.prepareMax],
     ['finishMs', options.finishMax],
     ['preparedMs', options.preparedMax],
+    ['claimMs', options.claimMax],
   ];
   const given = pairs.filter((pair): pair is [string, number] => pair[1] !== undefined);
   return given.length === 0 ? {} : { limits: Object.fromEntries(given) };

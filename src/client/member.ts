@@ -19,6 +19,7 @@ import type { CallParams, LuodResult } from '../protocol/spec.js';
 import { closeAll, exitNow, faultPoint, type OwnedFd } from '../sys/index.js';
 import type { Responder } from '../transport/index.js';
 import { Side, type SideOptions } from './decision.js';
+import { Delegation } from './delegation.js';
 import { wasAskedAgain, type Link } from './link.js';
 import type { CallContext, Started } from './types.js';
 import type { IncomingParcel, Workload } from './workload.js';
@@ -58,6 +59,7 @@ export class Member {
   #running: AbortController | undefined;
   #pin: NodeJS.Timeout | undefined;
   readonly #passed = new Set<string>();
+  readonly #delegation = new Delegation();
 
   constructor(options: MemberOptions) {
     this.#options = options;
@@ -118,7 +120,7 @@ export class Member {
       this.#side?.tell({ type: 'called', call: method });
     switch (method) {
       case 'prepare':
-        return this.#inTurn(() => this.#prepare(params as CallParams<'prepare'>, reply));
+        return this.#inTurn(() => this.#prepare(params as CallParams<'prepare'>, fds, reply));
       case 'freeze':
         return this.#inTurn(() => this.#freeze(params as CallParams<'freeze'>, fds, reply));
       case 'restore':
@@ -146,7 +148,7 @@ export class Member {
     return turn;
   }
 
-  async #prepare(params: CallParams<'prepare'>, reply: Responder): Promise<void> {
+  async #prepare(params: CallParams<'prepare'>, fds: OwnedFd[], reply: Responder): Promise<void> {
     this.#begin(params.attempt, params.gap);
     this.#pass('old.prepare');
     if (this.#phase === 'frozen') throw wrongMoment('prepare', this.#phase);
@@ -154,8 +156,10 @@ export class Member {
     this.#prepared = true;
     this.#phase = 'prepared';
     await this.#withContext(params, async (context) => {
+      const fdOf = (name: string): number | undefined => this.#workload.regions.get(name)?.fd;
+      const preserved = await this.#delegation.preserve(params.delegate, fds, fdOf);
       const parcel = await this.#workload.prepare(context, params.handles, first);
-      reply.result({ parcel: parcel.parcel }, parcel.fds);
+      reply.result({ parcel: parcel.parcel, ...(preserved === undefined ? {} : { preserved }) }, parcel.fds);
       parcel.close();
     });
     this.#passLater('old.prepared');
@@ -257,6 +261,8 @@ export class Member {
   }
 
   async #cancel(params: CallParams<'cancel'>, reply: Responder): Promise<void> {
+    // Before the answer: luod looks whether a copy of the session lives on.
+    this.#delegation.end();
     if (!this.#started) {
       // A successor whose attempt is off has no state of its own to go on with.
       reply.result({});
@@ -329,6 +335,7 @@ export class Member {
   /** The attempt is over for this member. */
   #settle(): void {
     this.#decided();
+    this.#delegation.end();
     if (this.#phase === 'prepared' || this.#phase === 'frozen') this.#phase = 'running';
     this.#prepared = false;
     this.#keepAlive(false);

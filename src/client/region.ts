@@ -100,6 +100,10 @@ export class Region implements Memory {
     return this.#mapping.buffer;
   }
 
+  get address(): bigint {
+    return this.#mapping.address;
+  }
+
   get writable(): boolean {
     return this.#writable;
   }

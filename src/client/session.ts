@@ -8,7 +8,7 @@ import type { Server as NetServer, Socket } from 'node:net';
 import { LuoError } from '../base/errors.js';
 import type { Kind, Role } from '../base/words.js';
 import type { HandleSpec, LuodParams, Waiting } from '../protocol/spec.js';
-import { closeAll, dupFd, faultPoint, type OwnedFd } from '../sys/index.js';
+import { closeAll, dupFd, faultPoint, sessionRetrieveFd, type OwnedFd } from '../sys/index.js';
 import { wasAskedAgain, type Link } from './link.js';
 import { LuoListener } from './listener.js';
 import { DEFAULT_BACKLOG, isListening, makeListening } from './listening-socket.js';
@@ -415,9 +415,30 @@ export class Session implements Luo {
   async #claimAny(kind: Kind, name: string, options: HandleOptions): Promise<{ fds: OwnedFd[]; handle: Waiting }> {
     const params: LuodParams<'claim'> = { kind, name };
     if (options.compatible !== undefined) params.accepts = [options.compatible, ...(options.accepts ?? [])];
+    if ((options as MemoryOptions).delegate === true) params.delegate = true;
     const { result, fds } = await this.#link!.request('claim', params);
     this.#noLongerWaiting(kind, name);
-    return { handle: result.handle, fds };
+    if (result.retrieve === undefined) return { handle: result.handle, fds };
+    return { handle: result.handle, fds: [await this.#retrieve(kind, name, result.retrieve.token, fds)] };
+  }
+
+  /** After a kexec, as a delegate: take it out of the session, and let luod have a duplicate. */
+  async #retrieve(kind: Kind, name: string, token: string, takenFds: OwnedFd[]): Promise<OwnedFd> {
+    const [session, ...more] = takenFds;
+    closeAll(more);
+    if (session === undefined)
+      throw new LuoError('PROTO_FDS', `luod gave '${name}' without its session`, { handle: name });
+    try {
+      const fd = await sessionRetrieveFd(session.fd, BigInt(token));
+      await this.#link!.request('retrieved', { kind, name }, [fd.fd]);
+      return fd;
+    } catch (error) {
+      const { errno } = LuoError.from(error);
+      if (errno !== undefined) await this.#link!.request('retrieved', { kind, name, errno });
+      throw error;
+    } finally {
+      session.close();
+    }
   }
 
   /** luod came back and does not know us: give it everything again. */
@@ -429,6 +450,7 @@ export class Session implements Luo {
 
 function specOf(kind: Kind, name: string, options: HandleOptions, more: Partial<HandleSpec>): HandleSpec {
   const { policy, wants, dependencies } = options;
+  const { delegate, digest } = options as MemoryOptions;
   return {
     kind,
     name,
@@ -436,6 +458,8 @@ function specOf(kind: Kind, name: string, options: HandleOptions, more: Partial<
     ...(policy === undefined ? {} : { policy }),
     ...(wants === undefined ? {} : { wants }),
     ...(dependencies === undefined ? {} : { dependencies: [...dependencies] }),
+    ...(delegate === true ? { delegate } : {}),
+    ...(digest === true ? { digest } : {}),
     ...more,
   };
 }

@@ -77,6 +77,13 @@ export interface HandleOptions {
 }
 
 export interface MemoryOptions extends HandleOptions {
+  /**
+   * Over kexec: this program preserves it and takes it back by itself, so that its memory is charged to this program's
+   * own control group, not to luod's. Over handover it makes no difference.
+   */
+  readonly delegate?: boolean;
+  /** Over kexec: a digest of the content travels along; content that differs afterwards is `torn`. Costs time by size. */
+  readonly digest?: boolean;
   /** Bytes; may be left out when it is known that one waits. Cannot change afterwards. */
   readonly sizeBytes?: number;
 }
@@ -97,6 +104,8 @@ export interface Memory {
   readonly writable: boolean;
   /** How often it was handed on. */
   readonly generation: number;
+  /** Where it lies in this process, for calls that want an address. */
+  readonly address: bigint;
   /** Throws STATE_INVALID unless the region may be written now. */
   assertWritable(): void;
 }

@@ -345,7 +345,11 @@ export class Daemon {
     await this.#kexec.begin();
     this.#thawManifest();
     // No waiting between the two: a death in between would be told to an engine that knows of no attempt.
-    this.#orchestrator.recover(this.#engineRecords, (id) => this.#services.successor(this.#serviceOf(id))?.id);
+    this.#orchestrator.recover(
+      this.#engineRecords,
+      (id) => this.#services.successor(this.#serviceOf(id))?.id,
+      isRecovery ? undefined : this.#timelines.join,
+    );
     if (this.#orchestrator.isIdle) {
       this.#services.forgetNext();
       this.#closeSettled();

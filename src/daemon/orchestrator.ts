@@ -9,6 +9,7 @@
  * A retire is held back until the goes of its attempt are answered, at most 50 ms: docs/decisions/0010.
  */
 import { randomBytes } from 'node:crypto';
+import { release } from 'node:os';
 import { LuoError } from '../base/errors.js';
 import type { WireError } from '../base/errors.js';
 import type { FaultPoint } from '../base/fault-points.js';
@@ -34,7 +35,7 @@ import type { UpdateLimits } from '../protocol/spec.js';
 import { faultPoint } from '../sys/index.js';
 import type { Custody } from './custody.js';
 import type { Logger } from './logger.js';
-import type { Timelines } from './timeline.js';
+import type { ClockJoin, Timelines } from './timeline.js';
 
 export interface Progress {
   what: string;
@@ -272,9 +273,14 @@ export class Orchestrator {
 
   /**
    * Take up what an earlier luod left. Call once, before any other event.
+   * @param arrival this is the first luod of another kernel
    * @param successorOf a successor that was started and whose standby was not written down yet, by its old participant
    */
-  recover(records: readonly EngineRecord[], successorOf: (participant: string) => string | undefined): void {
+  recover(
+    records: readonly EngineRecord[],
+    successorOf: (participant: string) => string | undefined,
+    arrival?: ClockJoin,
+  ): void {
     const { state, effects } = recover(records);
     this.#state = state;
     const begun = records.findLast((record) => record.type === 'attempt');
@@ -291,7 +297,8 @@ export class Orchestrator {
       }
       const arrived = records.some((record) => record.type === 'arrived' && record.attempt === begun.attempt);
       if (arrived) this.#standIn(begun.plan);
-      this.#note(begun.attempt, 'luod.recovered', undefined, { stage: state.attempt.stage });
+      if (arrival) this.#note(begun.attempt, 'arrived', undefined, { ...arrival, to: release() });
+      else this.#note(begun.attempt, 'luod.recovered', undefined, { stage: state.attempt.stage });
     }
     for (const effect of effects) this.#perform(effect);
     this.dispatchQueued();

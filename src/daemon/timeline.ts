@@ -178,6 +178,11 @@ export class Timelines {
     return records;
   }
 
+  /** How this kernel's clock is joined to the last one's, for the attempt that came over. */
+  get join(): ClockJoin | undefined {
+    return this.#join;
+  }
+
   /** Nanoseconds on the attempt's own clock. */
   #now(attempt: number): number {
     return monotonicNs() + (this.#join?.attempt === attempt ? this.#join.offsetNs : 0);

@@ -361,6 +361,7 @@ export const UpdateLimits = Type.Object({
   blackoutMs: Opt(Ms),
   finishMs: Opt(Ms),
   preparedMs: Opt(Ms),
+  claimMs: Opt(Ms),
 });
 
 // ---------------------------------------------------------------------------------------------- client to luod

@@ -1,7 +1,7 @@
 /** `luoctl kexec`: replace the kernel under everything. */
 import { LuoError } from '../../base/errors.js';
 import type { PreflightReport } from '../../protocol/spec.js';
-import { LIMIT_OPTIONS, limitsParam, type LimitOptions } from '../arguments.js';
+import { LIMIT_OPTIONS, limitsParam, milliseconds, type LimitOptions } from '../arguments.js';
 import { EXIT, type ExitCode } from '../exit-codes.js';
 import { interruptible, LEFT } from '../interruptible.js';
 import { checkTable } from '../preflight-table.js';
@@ -27,6 +27,7 @@ export const kexec = verb<Options>({
     },
     { flags: '--direct', help: 'also where systemd runs the machine: its services are not stopped' },
     ...LIMIT_OPTIONS,
+    { flags: '--claim-max <ms>', help: 'longest time for claims in the next kernel', parse: milliseconds },
   ],
   notes:
     'Preflight, prepare, freeze, jump. Until the jump everything can be undone, by Ctrl-C too. If it succeeds there is no answer: this kernel is gone, with luoctl. Exit code 3: it came back, and everything serves again.',

@@ -39,6 +39,7 @@ export function arrivalRecords(
     from: content.writer.release,
     torn: !frozen,
     atMs: now.realtimeMs,
+    claimMs: content.claimMs,
     sessions: content.sessions.map(({ name, owner, handles }) => ({ name, owner, preserved: handles })),
   };
   return [

@@ -48,6 +48,8 @@ export interface CrossingParts {
   readonly snapshot: () => JournalRecord[];
   /** Names in the keeper of what is luod's own and crosses: entries of boxes. */
   readonly ownEntries: () => readonly { readonly name: string; readonly sizeBytes: number | null }[];
+  /** How long participants may take to claim in the next kernel, ms. */
+  readonly claimMs: () => number;
   /** What veto there is against finishing: handles that nobody has decided. */
   readonly undecided: () => string[];
 }
@@ -291,6 +293,7 @@ export class Crossing {
       attempt,
       gap: 'kexec',
       frozen,
+      claimMs: this.#parts.claimMs(),
       clock: { realtimeNs: String(BigInt(Date.now()) * 1_000_000n), monotonicNs: String(process.hrtime.bigint()) },
       sessions: outgoing.all().map(({ name, owner, preserved }) => ({ name, owner, handles: [...preserved] })),
       records: this.#parts.snapshot(),

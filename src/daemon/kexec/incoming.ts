@@ -28,6 +28,8 @@ export interface Arrival {
   readonly torn: boolean;
   /** Wall clock of the arrival, ms since the epoch. */
   readonly atMs: number;
+  /** How long participants may take to claim, ms. */
+  readonly claimMs: number;
   readonly sessions: readonly IncomingSession[];
   readonly error?: WireError;
 }

@@ -55,8 +55,8 @@ export interface KexecHost {
   changed(): void;
 }
 
-/** How long participants may take to claim what came over before policies and veto speak. */
-const CLAIM_MS = 60_000;
+/** A session that is made and let go of, to see whether that works. */
+const PROBE_SESSION = 'luo-probe';
 
 export class Kexec {
   readonly #options: KexecOptions;
@@ -72,6 +72,7 @@ export class Kexec {
   readonly #waiters = new Map<string, Set<() => void>>();
   #claimTimer: NodeJS.Timeout | undefined;
   #timeIsOver = false;
+  #claimMs: number = DEADLINES.claimMs;
   #deciding = false;
 
   constructor(options: KexecOptions, host: KexecHost) {
@@ -125,11 +126,13 @@ export class Kexec {
       log: host.log,
       snapshot: () => host.snapshot(),
       ownEntries: () => host.ownEntries().filter((entry) => entry.viable),
+      claimMs: () => this.#claimMs,
       undecided: () => this.undecided(),
     });
-    if (this.incoming.arrival && this.incoming.arrival.sessions.length > 0) {
-      const leftMs = this.incoming.arrival.atMs + CLAIM_MS - Date.now();
-      this.#claimTimer = setTimeout(() => this.#claimsOver(), Math.min(CLAIM_MS, Math.max(0, leftMs)));
+    const { arrival } = this.incoming;
+    if (arrival && arrival.sessions.length > 0) {
+      const leftMs = arrival.atMs + arrival.claimMs - Date.now();
+      this.#claimTimer = setTimeout(() => this.#claimsOver(), Math.min(arrival.claimMs, Math.max(0, leftMs)));
       this.#claimTimer.unref();
     }
   }
@@ -232,6 +235,7 @@ export class Kexec {
       });
     }
     await this.#checkCopies();
+    await this.#checkDevice();
     if (!machine.isLoaded()) {
       throw new LuoError('IMAGE_MISSING', 'no kernel is loaded', { remedy: 'luoctl load KERNEL loads one' });
     }
@@ -249,6 +253,7 @@ export class Kexec {
       );
     }
     for (const check of failed) this.#host.log.warn({ check: check.check }, `preflight overridden: ${check.reason}`);
+    this.#claimMs = params.limits?.claimMs ?? DEADLINES.claimMs;
     return this.#host.run(this.#plan(), 'finished', params.limits);
   }
 
@@ -382,7 +387,7 @@ export class Kexec {
   async whenServing(owner: string): Promise<void> {
     while (!this.#host.serves(owner)) {
       if (this.#timeIsOver) {
-        throw new LuoError('CALL_TIMEOUT', `no process of '${owner}' came back within ${CLAIM_MS} ms of the jump`, {
+        throw new LuoError('CALL_TIMEOUT', `no process of '${owner}' came back in time after the jump`, {
           participant: owner,
         });
       }
@@ -433,6 +438,11 @@ export class Kexec {
     this.#host.changed();
   }
 
+  /** Can a session be made now? Better to know before anybody is asked to prepare. @throws LuoError LIVEUPDATE_HELD and others */
+  async #checkDevice(): Promise<void> {
+    await (await this.#backend!.create(PROBE_SESSION)).close();
+  }
+
   async #checkCopies(): Promise<void> {
     const owners = (await this.outgoing?.copies()) ?? [];
     if (owners.length === 0) return;
@@ -465,6 +475,3 @@ export class Kexec {
     });
   }
 }
-
-/** Limits of an update across the kexec gap that nobody gave. */
-export const KEXEC_DEADLINES = { ...DEADLINES, prepareMs: 120_000 } as const;

@@ -9,6 +9,8 @@ export interface ManifestContent {
   readonly attempt: number;
   readonly gap: 'kexec';
   readonly frozen: boolean;
+  /** How long participants may take to claim, ms. */
+  readonly claimMs: number;
   readonly clock: { readonly realtimeNs: string; readonly monotonicNs: string };
   readonly sessions: readonly {
     readonly name: string;

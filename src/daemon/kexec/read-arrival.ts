@@ -42,6 +42,6 @@ export async function readArrival(custody: Custody, log: Logger): Promise<Arrive
 /** Nothing is finished, and nothing is let go of: what the keeper holds stays. */
 function failed(log: Logger, error: NonNullable<Arrival['error']>): Arrived {
   log.fatal({ code: error.code }, `what the last kernel left cannot be taken over: ${error.message}`);
-  const arrival: Arrival = { attempt: 0, from: '', torn: true, atMs: Date.now(), sessions: [], error };
+  const arrival: Arrival = { attempt: 0, from: '', torn: true, atMs: Date.now(), claimMs: 0, sessions: [], error };
   return { records: [{ kind: 'kexec.arrival', arrival }], parcels: [] };
 }

@@ -1,30 +1,30 @@
 /**
- * The host's hand inside of a virtual machine: reads requests from a virtio port, one line of JSON each, and answers them.
- * PID 1 starts it in every kernel and again when it ends.
+ * The host's hand inside of a virtual machine: it reads requests from a virtio port, one line of JSON each, and answers them.
+ * PID 1 starts it in every kernel, and again when it ends.
+ *
+ * It says `hello` first, with a name of its own. A request carries the name of the agent that it is meant for: one that waited in
+ * the port while a kernel was replaced is not performed by the next kernel's agent.
  */
-import { spawn } from 'node:child_process';
-import {
-  closeSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  readdirSync,
-  writeFileSync,
-  writeSync,
-  createReadStream,
-} from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { createReadStream, mkdirSync, openSync, readFileSync, readdirSync, writeFileSync, writeSync } from 'node:fs';
 import { release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { rebootPowerOff } from '../../../src/sys/index.js';
+import { setHostClock } from './host-clock.js';
+import { listProcesses, runProgram, startProgram, type ProgramOptions } from './programs.js';
 
 interface Request {
   readonly id: number;
+  readonly agent: string;
   readonly op: string;
   readonly [key: string]: unknown;
 }
 
 const PORT_NAME = 'luo.bed';
 const PORTS = '/sys/class/virtio-ports';
+/** Before the power goes, so that the answer gets out, ms. */
+const LAST_ANSWER_MS = 50;
+const agent = randomUUID();
 
 function portPath(): string {
   for (const name of readdirSync(PORTS)) {
@@ -42,12 +42,36 @@ function tell(message: unknown): void {
 
 const text = (path: string): string => readFileSync(path, 'utf8').trim();
 
-async function perform(request: Request): Promise<unknown> {
+// ------------------------------------------------------------------------------------------ requests of the host
+
+interface Program extends ProgramOptions {
+  readonly argv: readonly string[];
+}
+
+function perform(request: Request): unknown {
   switch (request.op) {
-    case 'exec':
-      return exec(request as unknown as ExecRequest);
-    case 'spawn':
-      return start(request as unknown as ExecRequest & { output: string });
+    case 'exec': {
+      const { argv, stdin, timeoutMs, stream, ...options } = request as unknown as Program & {
+        stdin?: string;
+        timeoutMs: number;
+        stream: boolean;
+      };
+      return runProgram(argv, {
+        ...options,
+        timeoutMs,
+        ...(stdin === undefined ? {} : { stdin: Buffer.from(stdin, 'base64') }),
+        ...(stream ? { onOutput: (from, said) => tell({ progress: request.id, from, said }) } : {}),
+      });
+    }
+    case 'spawn': {
+      const { argv, output, ...options } = request as unknown as Program & { output: string };
+      return startProgram(argv, output, options).then((pid) => ({ pid }));
+    }
+    case 'ps':
+      return listProcesses();
+    case 'kill':
+      process.kill(request['pid'] as number, request['signal'] as NodeJS.Signals);
+      return null;
     case 'read':
       return readFileSync(request['path'] as string, (request['encoding'] as BufferEncoding | undefined) ?? 'utf8');
     case 'write':
@@ -56,105 +80,71 @@ async function perform(request: Request): Promise<unknown> {
         mode: (request['mode'] as number | undefined) ?? 0o644,
       });
       return null;
-    case 'kill':
-      process.kill(request['pid'] as number, request['signal'] as NodeJS.Signals);
-      return null;
-    case 'run': {
-      const module = (await import(`/luo/dist/${request['module'] as string}`)) as Record<
-        string,
-        (...args: unknown[]) => unknown
-      >;
-      const result = await module[request['export'] as string]!(...(request['args'] as unknown[]));
-      return result ?? null;
-    }
+    case 'run':
+      return call(request['module'] as string, request['export'] as string, request['args'] as unknown[]);
     case 'clock':
       return { realtimeMs: Date.now(), monotonicNs: String(process.hrtime.bigint()) };
     case 'poweroff':
-      setTimeout(rebootPowerOff, 50);
+      setTimeout(rebootPowerOff, LAST_ANSWER_MS);
       return null;
     default:
       throw new Error(`unknown operation '${request.op}'`);
   }
 }
 
-interface ExecRequest {
-  readonly argv: readonly string[];
-  readonly env?: Readonly<Record<string, string>>;
-  readonly cwd?: string;
-  readonly stdin?: string;
-  readonly timeoutMs: number;
-  readonly uid?: number;
+async function call(path: string, name: string, args: readonly unknown[]): Promise<unknown> {
+  const module = (await import(`/luo/dist/${path}`)) as Record<string, unknown>;
+  const found = module[name];
+  if (typeof found !== 'function') throw new Error(`'${path}' exports no function '${name}'`);
+  return (found as (...args: readonly unknown[]) => unknown)(...args);
 }
 
-function exec({ argv, env, cwd = '/', stdin, timeoutMs, uid }: ExecRequest): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(argv[0]!, argv.slice(1), {
-      cwd,
-      env: { ...process.env, ...env },
-      stdio: ['pipe', 'pipe', 'pipe'],
-      ...(uid === undefined ? {} : { uid, gid: uid }),
-    });
-    const out: Buffer[] = [];
-    const err: Buffer[] = [];
-    let late = false;
-    const timer = setTimeout(() => {
-      late = true;
-      child.kill('SIGKILL');
-    }, timeoutMs);
-    child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
-    child.stderr.on('data', (chunk: Buffer) => err.push(chunk));
-    child.on('error', (error) => {
-      clearTimeout(timer);
-      reject(error);
-    });
-    child.on('close', (code, signal) => {
-      clearTimeout(timer);
-      resolve({ code, signal, late, stdout: Buffer.concat(out).toString(), stderr: Buffer.concat(err).toString() });
-    });
-    child.stdin.on('error', () => undefined);
-    child.stdin.end(stdin === undefined ? '' : Buffer.from(stdin, 'base64'));
-  });
-}
+// ------------------------------------------------------------------------------------------ questions to the host
 
-function start({ argv, env, cwd = '/', output, uid }: ExecRequest & { output: string }): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    const log = openSync(output, 'a');
-    const child = spawn(argv[0]!, argv.slice(1), {
-      cwd,
-      env: { ...process.env, ...env },
-      stdio: ['ignore', log, log],
-      detached: true,
-      ...(uid === undefined ? {} : { uid, gid: uid }),
-    });
-    closeSync(log);
-    child.on('error', reject);
-    child.on('spawn', () => resolve({ pid: child.pid }));
-    child.unref();
-  });
+const asked = new Map<number, (answer: never) => void>();
+let questions = 0;
+setHostClock(
+  () =>
+    new Promise((resolve) => {
+      questions += 1;
+      asked.set(questions, resolve);
+      tell({ ask: questions, agent });
+    }),
+);
+
+// ------------------------------------------------------------------------------------------ lines
+
+async function received(line: string): Promise<void> {
+  let message: Partial<Request> & { answer?: number };
+  try {
+    message = JSON.parse(line) as typeof message;
+  } catch {
+    // The first bytes after a boot may be the end of a line that was meant for the kernel before.
+    return;
+  }
+  if (message.agent !== agent) return;
+  if (message.answer !== undefined) {
+    asked.get(message.answer)?.(message as never);
+    asked.delete(message.answer);
+    return;
+  }
+  try {
+    const result = await perform(message as Request);
+    tell({ re: message.id, result: result ?? null });
+  } catch (error) {
+    tell({ re: message.id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+  }
 }
 
 let rest = '';
 createReadStream('', { fd, encoding: 'utf8', autoClose: false, highWaterMark: 65536 }).on('data', (chunk) => {
-  rest += chunk as string;
-  for (let end = rest.indexOf('\n'); end >= 0; end = rest.indexOf('\n')) {
-    const line = rest.slice(0, end);
-    rest = rest.slice(end + 1);
-    let request: Request;
-    try {
-      request = JSON.parse(line) as Request;
-    } catch {
-      // The first bytes after a boot may be the end of a line that was meant for the kernel before.
-      continue;
-    }
-    perform(request).then(
-      (result) => tell({ re: request.id, result: result ?? null }),
-      (error: unknown) =>
-        tell({ re: request.id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) }),
-    );
-  }
+  const lines = (rest + String(chunk)).split('\n');
+  rest = lines.pop()!;
+  for (const line of lines) void received(line);
 });
 tell({
   hello: {
+    agent,
     release: release(),
     bootId: text('/proc/sys/kernel/random/boot_id'),
     uptimeS: Number(text('/proc/uptime').split(' ')[0]),

@@ -15,6 +15,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
   chmodSync,
   realpathSync,
@@ -26,7 +27,18 @@ import { root } from './root.js';
 const BUSYBOX = ['/bin/busybox', '/usr/bin/busybox'];
 /** Runtime dependencies and theirs, as they lie in node_modules. */
 const FOLDERS = ['dist/src', 'dist/vendor', 'dist/test/vm', 'dist/test/crash', 'dist/examples', 'dist/bench', 'docs'];
-const KEEP_IMAGES = 3;
+/** The npm client of the cache, which is for development elsewhere. */
+const CLIENTS = /^node_modules\/(redis|@redis\/[^/]+|cluster-key-slot)$/;
+const KEEP_IMAGES = 6;
+const TRIES = 5;
+
+/** A file of the image: the path of one here, or what it says. */
+export type FileSource = string | { readonly text: string; readonly mode?: number };
+/** By their paths in the image. */
+export type Files = Readonly<Record<string, FileSource>>;
+
+/** Run by PID 1 in every kernel, before anything else is started, if the image has it: a test gives it in `files`. */
+export const AUTOSTART = '/etc/bed/autostart';
 
 /** Everything that is needed to make and start a machine, and is not there; empty: all is. */
 export function missingTools(): string[] {
@@ -37,27 +49,36 @@ export function missingTools(): string[] {
   return missing;
 }
 
-function inPath(program: string): boolean {
+export function inPath(program: string): boolean {
   return (process.env.PATH ?? '').split(':').some((folder) => folder !== '' && existsSync(join(folder, program)));
 }
 
-/** Path of the image; made if what goes into it has changed. @param kernels path in the image by host path */
-export function rootImage(extra: Readonly<Record<string, string>>): string {
+/** Path of the image; made if what goes into it has changed. @param extra what it has besides the package */
+export function rootImage(extra: Files): string {
   const folder = join(root, '.cache/vm-images');
   mkdirSync(folder, { recursive: true });
-  const image = join(folder, `root-${fingerprint(extra)}.erofs`);
-  if (existsSync(image)) return image;
-  const staging = mkdtempSync(join(tmpdir(), 'luo-image-'));
-  try {
-    stage(staging, extra);
-    execFileSync('mkfs.erofs', ['--quiet', '-T0', `${image}.new`, staging], { stdio: ['ignore', 'ignore', 'pipe'] });
-    renameSync(`${image}.new`, image);
-  } finally {
-    rmSync(staging, { recursive: true, force: true });
-    rmSync(`${image}.new`, { force: true });
+  for (let tries = 1; ; tries += 1) {
+    const print = fingerprint(extra);
+    const image = join(folder, `root-${print}.erofs`);
+    if (existsSync(image)) {
+      // The ones that were used last are kept.
+      utimesSync(image, new Date(), new Date());
+      return image;
+    }
+    const made = `${image}.${process.pid}`;
+    const staging = mkdtempSync(join(tmpdir(), 'luo-image-'));
+    try {
+      stage(staging, extra);
+      execFileSync('mkfs.erofs', ['--quiet', '-T0', made, staging], { stdio: ['ignore', 'ignore', 'pipe'] });
+      // A build that went on meanwhile may have left half of each in it.
+      if (fingerprint(extra) === print) renameSync(made, image);
+      else if (tries === TRIES) throw new Error('the package is being built all the time: no image can be made of it');
+    } finally {
+      rmSync(staging, { recursive: true, force: true });
+      rmSync(made, { force: true });
+    }
+    prune(folder);
   }
-  prune(folder);
-  return image;
 }
 
 function prune(folder: string): void {
@@ -69,7 +90,7 @@ function prune(folder: string): void {
 }
 
 /** Changes when something that goes in does: sizes and times of the files, which is what a build changes. */
-function fingerprint(extra: Readonly<Record<string, string>>): string {
+function fingerprint(extra: Files): string {
   const hash = createHash('sha256');
   const add = (path: string): void => {
     const stat = statSync(path);
@@ -86,13 +107,14 @@ function fingerprint(extra: Readonly<Record<string, string>>): string {
   add(realpathSync(process.execPath));
   for (const [to, from] of Object.entries(extra)) {
     hash.update(`${to}\n`);
-    add(from);
+    if (typeof from === 'string') add(from);
+    else hash.update(JSON.stringify(from));
   }
   hash.update(INIT);
   return hash.digest('hex').slice(0, 16);
 }
 
-function stage(staging: string, extra: Readonly<Record<string, string>>): void {
+function stage(staging: string, extra: Files): void {
   for (const folder of ['bin', 'dev', 'proc', 'sys', 'run', 'tmp', 'var', 'etc', 'root', 'usr/bin', 'boot', 'mnt']) {
     mkdirSync(join(staging, folder), { recursive: true });
   }
@@ -127,7 +149,8 @@ function stage(staging: string, extra: Readonly<Record<string, string>>): void {
   script(join(staging, 'init'), INIT);
   for (const [to, from] of Object.entries(extra)) {
     mkdirSync(dirname(join(staging, to)), { recursive: true });
-    cpSync(from, join(staging, to), { dereference: true });
+    if (typeof from === 'string') cpSync(from, join(staging, to), { dereference: true });
+    else writeFileSync(join(staging, to), from.text, { mode: from.mode ?? 0o644 });
   }
 }
 
@@ -149,10 +172,10 @@ function copyWithLibraries(program: string, to: string, staging: string): void {
 /** The runtime dependencies of package.json and everything that they need, by their places in node_modules. */
 function runtimeModules(): string[] {
   const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
-    packages: Record<string, { dev?: boolean; optional?: boolean; devOptional?: boolean }>;
+    packages: Record<string, { dev?: boolean }>;
   };
   return Object.entries(lock.packages)
-    .filter(([path, entry]) => path.startsWith('node_modules/') && entry.dev !== true && entry.devOptional !== true)
+    .filter(([path, entry]) => path.startsWith('node_modules/') && (CLIENTS.test(path) || entry.dev !== true))
     .map(([path]) => relative('node_modules', path))
     .filter((name) => existsSync(join(root, 'node_modules', name)));
 }
@@ -172,8 +195,14 @@ echo "+memory +pids" > /sys/fs/cgroup/cgroup.subtree_control 2>/dev/null
 ip link set lo up 2>/dev/null || ifconfig lo up
 ulimit -n 65536
 chmod 1777 /tmp
+[ ! -x ${AUTOSTART} ] || ${AUTOSTART} > /run/autostart.out 2>&1
 for word in $(cat /proc/cmdline); do
   case $word in
+    bed.arm=*)
+      fault=\${word#bed.arm=}
+      mkdir -p /run/faults
+      echo "\${fault#*:}" > "/run/faults/\${fault%%:*}"
+      export LUO_FAULT_DIR=/run/faults ;;
     bed.luod=*) /usr/bin/luod --dir "\${word#bed.luod=}" --kexec --log-level debug > /run/luod.out 2>&1 & ;;
   esac
 done

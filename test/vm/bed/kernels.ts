@@ -16,11 +16,12 @@ export interface Kernels {
   /** The older one, from which the jump goes. */
   readonly from: Kernel;
   readonly to: Kernel;
+  /** There is one alone: a jump leads from it into itself. */
+  readonly sameVersion: boolean;
 }
 
 /** @throws Error there is none, with what to do */
-export function kernels(): Kernels {
-  const folder = process.env['LUO_VM_KERNELS'] || join(root, '.cache/vm-kernels');
+export function kernels(folder: string = process.env['LUO_VM_KERNELS'] || join(root, '.cache/vm-kernels')): Kernels {
   const names = existsSync(folder) ? readdirSync(folder) : [];
   const found = names
     .flatMap((name) => {
@@ -29,7 +30,7 @@ export function kernels(): Kernels {
     })
     .sort((a, b) => a.version.localeCompare(b.version, undefined, { numeric: true }));
   const [from, to = from] = [found[0], found.at(-1)];
-  if (from && to) return { from, to };
+  if (from && to) return { from, to, sameVersion: from.version === to.version };
   throw new Error(
     `no kernel in '${folder}': set LUO_VM_KERNELS to a folder with files bzImage-VERSION-luo, or run tools/vm-kernel, which builds one`,
   );

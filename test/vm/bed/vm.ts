@@ -3,15 +3,18 @@
  * agent in it. The channel stays over a kexec: after the jump the agent of the next kernel says hello.
  *
  * Every wait has a deadline, and its error says what was waited for and what the console showed last. The console is only
- * looked at for a panic, and kept when something fails.
+ * looked at for a panic, which ends the machine at once, and is kept when something fails. QEMU ends with the process that
+ * started it, whatever way that ends; what such a one left in the folder for temporary files goes at the next start.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { rootImage } from './image.js';
+import { diskArguments, pciArguments, type Disk, type PciDevice } from './hardware.js';
+import { inPath, rootImage, type Files } from './image.js';
 import type { Kernel } from './kernels.js';
+import type { Process, ProgramOptions, ProgramResult } from './programs.js';
 import { root } from './root.js';
 
 export interface VmOptions {
@@ -20,11 +23,18 @@ export interface VmOptions {
   readonly append?: string;
   /** Without it the kernel is booted as everywhere, without live update. Default true. */
   readonly liveupdate?: boolean;
-  /** Files in the image besides the package, path in the image to path here; the kernels to jump into, above all. */
-  readonly files?: Readonly<Record<string, string>>;
+  /** Files in the image besides the package: the kernels to jump into, above all; AUTOSTART, if PID 1 shall run one. */
+  readonly files?: Files;
   readonly memoryMiB?: number;
   readonly cpus?: number;
-  /** More arguments of QEMU: devices. */
+  /** QEMU's name of the processor; `max` is everything that it can emulate, SVM among it. */
+  readonly cpuModel?: string;
+  /** Trees of PCI devices, beside those that every machine has. */
+  readonly pci?: readonly PciDevice[];
+  readonly disks?: readonly Disk[];
+  /** The kernel says everything on the console. */
+  readonly kernelDebug?: boolean;
+  /** More arguments of QEMU. */
   readonly qemu?: readonly string[];
   /** Folder for luod, started in every kernel before the agent. */
   readonly luod?: string;
@@ -32,6 +42,10 @@ export interface VmOptions {
 }
 
 export interface Hello {
+  /** How many kernels there were before it. */
+  readonly gap: number;
+  /** The agent's own name: another one after each start of it. */
+  readonly agent: string;
   readonly release: string;
   readonly bootId: string;
   readonly uptimeS: number;
@@ -40,26 +54,65 @@ export interface Hello {
   readonly atMs: number;
 }
 
-export interface ExecResult {
-  readonly code: number | null;
-  readonly signal: string | null;
-  readonly stdout: string;
-  readonly stderr: string;
-  readonly late: boolean;
+export type ExecResult = ProgramResult;
+
+/** What `luoctl status --json` says, as far as tests look at it. */
+export interface LuodStatus {
+  readonly state: string;
+  readonly phase: string | null;
+  readonly generation: number;
+  readonly luod: { readonly pid: number; readonly restarts: number };
+  readonly keeper: { readonly pid: number; readonly fds: number; readonly entries: number };
+  readonly services: readonly {
+    readonly name: string;
+    readonly run: string;
+    readonly pid: number | null;
+    readonly argv: readonly string[];
+  }[];
+  readonly handles: readonly {
+    readonly owner: string;
+    readonly kind: string;
+    readonly name: string;
+    readonly claimed: boolean;
+    readonly torn: boolean;
+    readonly sizeBytes: number | null;
+  }[];
+  readonly stuck: readonly string[];
+  readonly kexec: {
+    readonly imageLoaded: boolean;
+    readonly arrived: {
+      readonly from: string;
+      readonly attempt: number;
+      readonly torn: boolean;
+      readonly error?: { readonly code: string };
+    } | null;
+    readonly unclaimed: readonly {
+      readonly handle: string;
+      readonly policy: string;
+      readonly error?: { readonly code: string };
+    }[];
+  };
 }
 
-export interface ExecOptions {
-  readonly env?: Readonly<Record<string, string>>;
-  readonly cwd?: string;
+export interface ExecOptions extends ProgramOptions {
   readonly stdin?: string | Uint8Array;
   readonly timeoutMs?: number;
-  readonly uid?: number;
+  /** Told of what it writes as it comes. */
+  readonly onOutput?: (stream: 'stdout' | 'stderr', text: string) => void;
+}
+
+interface Waiting {
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: Error) => void;
+  readonly onOutput: ExecOptions['onOutput'];
 }
 
 const BOOT_MS = 120_000;
 const EXEC_MS = 60_000;
 const PANIC = /Kernel panic - not syncing: (.*)/;
-const LAST_LINES = 40;
+const LAST_LINES = 60;
+const PANIC_LOOK_MS = 500;
+const FOLDER = /^luo-vm-(\d+)-/;
 
 export class Vm {
   readonly #qemu: ChildProcess;
@@ -68,27 +121,46 @@ export class Vm {
   #socket: Socket | undefined;
   #rest = '';
   #id = 0;
-  readonly #waiting = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
+  #agent = '';
+  readonly #waiting = new Map<number, Waiting>();
   readonly #hellos: Hello[] = [];
   #onHello: (() => void) | undefined;
   #ended: string | undefined;
+  readonly #look: NodeJS.Timeout;
+  readonly #kill = (): unknown => this.#qemu.kill('SIGKILL');
   readonly #exit: Promise<void>;
 
   private constructor(options: VmOptions) {
-    this.#folder = mkdtempSync(join(tmpdir(), 'luo-vm-'));
+    sweep();
+    this.#folder = mkdtempSync(join(tmpdir(), `luo-vm-${process.pid}-`));
     this.#serial = join(this.#folder, 'serial.log');
     const kernel = typeof options.kernel === 'string' ? options.kernel : options.kernel.path;
     const image = rootImage(options.files ?? {});
     const append = [
-      'console=ttyS0 panic=-1 root=/dev/vda rootfstype=erofs ro init=/init quiet loglevel=4',
+      'console=ttyS0 panic=-1 root=/dev/vda rootfstype=erofs ro init=/init',
+      options.kernelDebug === true ? 'ignore_loglevel' : 'quiet loglevel=4',
       ...(options.liveupdate === false ? [] : ['liveupdate=on']),
       ...(options.luod === undefined ? [] : [`bed.luod=${options.luod}`]),
       ...(options.append === undefined ? [] : [options.append]),
     ].join(' ');
+    // Without it QEMU lives on when this process is killed.
+    const leash = inPath('setpriv') ? ['setpriv', '--pdeathsig', 'KILL'] : [];
+    const [program = '', ...args] = [...leash, 'qemu-system-x86_64'];
     this.#qemu = spawn(
-      'qemu-system-x86_64',
+      program,
       [
-        ...['-machine', 'q35', '-cpu', 'max', '-accel', 'tcg,thread=multi', '-nographic', '-nodefaults', '-no-reboot'],
+        ...args,
+        ...[
+          '-machine',
+          'q35',
+          '-cpu',
+          options.cpuModel ?? 'max',
+          '-accel',
+          'tcg,thread=multi',
+          '-nographic',
+          '-nodefaults',
+          '-no-reboot',
+        ],
         ...['-m', `${options.memoryMiB ?? 1024}`, '-smp', `${options.cpus ?? 2}`],
         ...['-serial', `file:${this.#serial}`, '-kernel', kernel, '-append', append],
         ...['-drive', `file=${image},format=raw,if=virtio,readonly=on`],
@@ -99,6 +171,8 @@ export class Vm {
           `socket,path=${join(this.#folder, 'port')},server=on,wait=off,id=bed`,
         ],
         ...['-device', 'virtserialport,chardev=bed,name=luo.bed'],
+        ...pciArguments(options.pci ?? []),
+        ...diskArguments(options.disks ?? []),
         ...(options.qemu ?? []),
       ],
       { stdio: ['ignore', 'ignore', 'pipe'] },
@@ -109,6 +183,8 @@ export class Vm {
       this.#qemu.on('error', (error) => this.#end(`QEMU cannot be started: ${error.message}`, resolve));
       this.#qemu.on('exit', (code, signal) => this.#end(`QEMU ended (${signal ?? code}) ${words.trim()}`, resolve));
     });
+    this.#look = setInterval(() => this.panic === undefined || this.#qemu.kill('SIGKILL'), PANIC_LOOK_MS);
+    process.once('exit', this.#kill);
   }
 
   /** Boot; resolves when the agent says hello. */
@@ -122,6 +198,11 @@ export class Vm {
       await vm.stop(true);
       throw error;
     }
+  }
+
+  /** Where its files are while it runs. */
+  get folder(): string {
+    return this.#folder;
   }
 
   /** What the agents said, one for each boot. */
@@ -144,8 +225,9 @@ export class Vm {
   async exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
     const timeoutMs = options.timeoutMs ?? EXEC_MS;
     const stdin = options.stdin === undefined ? undefined : Buffer.from(options.stdin as Uint8Array).toString('base64');
-    const { env, cwd, uid } = options;
-    return (await this.#ask('exec', { argv, env, cwd, uid, stdin, timeoutMs }, timeoutMs + 5000)) as ExecResult;
+    const { env, cwd, uid, onOutput } = options;
+    const request = { argv, env, cwd, uid, stdin, timeoutMs, stream: onOutput !== undefined };
+    return (await this.#ask('exec', request, timeoutMs + 5000, onOutput)) as ExecResult;
   }
 
   /** Run a program to its end; it must end with 0. @returns what it wrote */
@@ -180,21 +262,105 @@ export class Vm {
     await this.#ask('write', { path, base64: Buffer.from(content as Uint8Array).toString('base64'), mode }, 10_000);
   }
 
+  /** Every process of the machine, zombies too. */
+  ps(): Promise<readonly Process[]> {
+    return this.#ask('ps', {}, 10_000) as Promise<readonly Process[]>;
+  }
+
   async kill(pid: number, signal: NodeJS.Signals): Promise<void> {
     await this.#ask('kill', { pid, signal }, 10_000);
   }
 
-  /** The guest's real-time clock less the host's, ms, and by how much that may be wrong. */
+  /** What to add to this kernel's CLOCK_MONOTONIC, in ms, to get the host's, and by how much that may be wrong. */
   async clockOffset(): Promise<{ offsetMs: number; uncertaintyMs: number }> {
     let best = { offsetMs: 0, uncertaintyMs: Infinity };
-    for (let round = 0; round < 5; round += 1) {
-      const before = Date.now();
-      const { realtimeMs } = (await this.#ask('clock', {}, 10_000)) as { realtimeMs: number };
-      const after = Date.now();
-      const uncertaintyMs = (after - before) / 2 + 1;
-      if (uncertaintyMs < best.uncertaintyMs) best = { offsetMs: realtimeMs - (before + after) / 2, uncertaintyMs };
+    for (let round = 0; round < 8; round += 1) {
+      const before = Number(process.hrtime.bigint()) / 1e6;
+      const { monotonicNs } = (await this.#ask('clock', {}, 10_000)) as { monotonicNs: string };
+      const after = Number(process.hrtime.bigint()) / 1e6;
+      const uncertaintyMs = (after - before) / 2;
+      const offsetMs = (before + after) / 2 - Number(BigInt(monotonicNs)) / 1e6;
+      if (uncertaintyMs < best.uncertaintyMs) best = { offsetMs, uncertaintyMs };
     }
     return best;
+  }
+
+  /** Wait until `check` gives something. @throws Error with what it said last, when that takes too long */
+  async until<T>(what: string, check: () => Promise<T | undefined>, timeoutMs = 60_000): Promise<T> {
+    let last = '';
+    for (const end = Date.now() + timeoutMs; ;) {
+      try {
+        const found = await check();
+        if (found !== undefined) return found;
+      } catch (error) {
+        last = error instanceof Error ? error.message : String(error);
+      }
+      if (Date.now() > end)
+        throw this.#error(`${what} did not come within ${timeoutMs} ms${last === '' ? '' : `: ${last}`}`);
+      await sleep(200);
+    }
+  }
+
+  /** luoctl with --json; it must end with 0. @returns its last line */
+  async luoctlJson<T>(args: readonly string[], options: ExecOptions = {}): Promise<T> {
+    const out = await this.must(['luoctl', '--dir', '/run/luo', '--json', ...args], options);
+    return JSON.parse(out.trim().split('\n').at(-1)!) as T;
+  }
+
+  /** Wait until luod answers with this state and nothing is under way. */
+  untilState(state: string, timeoutMs = 90_000): Promise<LuodStatus> {
+    return this.until(
+      `the state ${state}`,
+      async () => {
+        const status = await this.luoctlJson<LuodStatus>(['status']);
+        return status.state === state && status.phase === null ? status : undefined;
+      },
+      timeoutMs,
+    );
+  }
+
+  /**
+   * `luoctl load` and `luoctl kexec`, and wait for the next kernel.
+   * @throws Error luoctl came back: with what it said
+   */
+  async kexec(
+    kernel: string,
+    options: { readonly load?: readonly string[]; readonly args?: readonly string[] } = {},
+  ): Promise<Hello> {
+    await this.must(['luoctl', '--dir', '/run/luo', 'load', kernel, ...(options.load ?? [])]);
+    const from = this.hello;
+    const jumped = this.jumped(from);
+    const said = this.luoctl(['kexec', ...(options.args ?? [])], { timeoutMs: 120_000 }).then(
+      (result) =>
+        result.code === 0
+          ? new Promise<never>(() => undefined)
+          : Promise.reject(new Error(`kexec ended with ${result.code}: ${result.stdout}${result.stderr}`)),
+      // The agent is gone with its kernel.
+      () => new Promise<never>(() => undefined),
+    );
+    jumped.catch(() => undefined);
+    return Promise.race([jumped, said]);
+  }
+
+  /** What the kernel said when it panicked. */
+  get panic(): string | undefined {
+    return existsSync(this.#serial) ? PANIC.exec(readFileSync(this.#serial, 'latin1'))?.[1]?.trim() : undefined;
+  }
+
+  /** Switch it off, and wait for its end. */
+  async powerOff(timeoutMs = 30_000): Promise<void> {
+    await this.#ask('poweroff', {}, 10_000);
+    await this.ended(timeoutMs);
+  }
+
+  /** Wait until it has ended by itself: switched off, or panicked. @returns the panic's words, if it was one */
+  async ended(timeoutMs: number): Promise<string | undefined> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(this.#error(`its end did not come within ${timeoutMs} ms`)), timeoutMs);
+    });
+    await Promise.race([this.#exit, late]).finally(() => clearTimeout(timer));
+    return this.panic;
   }
 
   /** What the console showed last. */
@@ -205,9 +371,9 @@ export class Vm {
 
   /** End it. @param failed the console is kept, and where it is, is said */
   async stop(failed = false): Promise<void> {
-    this.#qemu.kill('SIGKILL');
+    this.#kill();
     await this.#exit;
-    this.#socket?.destroy();
+    process.off('exit', this.#kill);
     if (failed && existsSync(this.#serial)) {
       const kept = join(root, '.cache/vm-logs', `${basename(this.#folder)}.log`);
       mkdirSync(join(root, '.cache/vm-logs'), { recursive: true });
@@ -222,15 +388,16 @@ export class Vm {
   #end(why: string, done: () => void): void {
     if (this.#ended !== undefined) return;
     this.#ended = why;
-    for (const { reject } of this.#waiting.values()) reject(this.#error(why));
-    this.#waiting.clear();
+    clearInterval(this.#look);
+    this.#socket?.destroy();
+    this.#forget(why);
     this.#onHello?.();
     done();
   }
 
   #error(message: string): Error {
-    const panic = PANIC.exec(this.console(400));
-    const head = panic ? `${message}: the kernel panicked: ${panic[1]}` : message;
+    const { panic } = this;
+    const head = panic === undefined ? message : `${message}: the kernel panicked: ${panic}`;
     return new Error(`${head}\nthe console's last lines:\n${this.console()}`);
   }
 
@@ -265,7 +432,17 @@ export class Vm {
   }
 
   #told(line: string): void {
-    let message: { hello?: Omit<Hello, 'atMs'>; re?: number; result?: unknown; error?: string };
+    let message: {
+      hello?: Omit<Hello, 'atMs' | 'gap'>;
+      ask?: number;
+      agent?: string;
+      progress?: number;
+      from?: 'stdout' | 'stderr';
+      said?: string;
+      re?: number;
+      result?: unknown;
+      error?: string;
+    };
     try {
       message = JSON.parse(line) as typeof message;
     } catch {
@@ -273,11 +450,19 @@ export class Vm {
     }
     if (message.hello) {
       const again = this.#hellos.at(-1)?.bootId === message.hello.bootId;
-      const gone = this.#error(again ? 'the agent was started again' : 'the kernel was replaced');
-      for (const { reject } of this.#waiting.values()) reject(gone);
-      this.#waiting.clear();
-      if (!again) this.#hellos.push({ ...message.hello, atMs: Date.now() });
+      this.#forget(again ? 'the agent was started again' : 'the kernel was replaced');
+      this.#agent = message.hello.agent;
+      if (!again) this.#hellos.push({ ...message.hello, gap: this.#hellos.length, atMs: Date.now() });
       this.#onHello?.();
+      return;
+    }
+    if (message.ask !== undefined) {
+      const monotonicNs = String(process.hrtime.bigint());
+      this.#send({ answer: message.ask, agent: message.agent, monotonicNs, realtimeMs: Date.now() });
+      return;
+    }
+    if (message.progress !== undefined) {
+      this.#waiting.get(message.progress)?.onOutput?.(message.from!, message.said!);
       return;
     }
     const waiting = this.#waiting.get(message.re ?? 0);
@@ -290,7 +475,6 @@ export class Vm {
     for (const end = Date.now() + timeoutMs; this.#hellos.length < count;) {
       if (this.#ended !== undefined) throw this.#error(`${what}: ${this.#ended}`);
       if (Date.now() > end) throw this.#error(`${what} did not come within ${timeoutMs} ms`);
-      if (PANIC.test(this.console(400))) throw this.#error(what);
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, 250);
         this.#onHello = () => {
@@ -301,7 +485,7 @@ export class Vm {
     }
   }
 
-  #ask(op: string, params: object, timeoutMs: number): Promise<unknown> {
+  #ask(op: string, params: object, timeoutMs: number, onOutput?: ExecOptions['onOutput']): Promise<unknown> {
     if (this.#ended !== undefined) return Promise.reject(this.#error(this.#ended));
     const id = (this.#id += 1);
     return new Promise((resolve, reject) => {
@@ -310,6 +494,7 @@ export class Vm {
         reject(this.#error(`'${op}' was not answered within ${timeoutMs} ms`));
       }, timeoutMs);
       this.#waiting.set(id, {
+        onOutput,
         resolve: (value) => {
           clearTimeout(timer);
           resolve(value);
@@ -319,8 +504,29 @@ export class Vm {
           reject(error);
         },
       });
-      this.#socket!.write(`${JSON.stringify({ id, op, ...params })}\n`);
+      this.#send({ id, agent: this.#agent, op, ...params });
     });
+  }
+
+  #send(message: object): void {
+    this.#socket!.write(`${JSON.stringify(message)}\n`);
+  }
+
+  /** Nobody answers what is open. */
+  #forget(why: string): void {
+    if (this.#waiting.size === 0) return;
+    const error = this.#error(why);
+    for (const { reject } of this.#waiting.values()) reject(error);
+    this.#waiting.clear();
+  }
+}
+
+/** Remove the folders of processes that were killed before they could. */
+function sweep(): void {
+  for (const name of readdirSync(tmpdir())) {
+    const pid = FOLDER.exec(name)?.[1];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`))
+      rmSync(join(tmpdir(), name), { recursive: true, force: true });
   }
 }
 

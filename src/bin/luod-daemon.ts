@@ -9,6 +9,7 @@ import { Daemon } from '../daemon/daemon.js';
 import { installHeapProbe } from '../daemon/heap-probe.js';
 import { readJournal } from '../daemon/journal.js';
 import { createLogger } from '../daemon/logger.js';
+import type { LogTee } from '../daemon/logger.js';
 import { createKernelBackend, createKexecMachine } from '../backends/kernel/index.js';
 import type { KexecOptions } from '../daemon/kexec/kexec.js';
 import { describers } from '../handles/index.js';
@@ -30,7 +31,8 @@ export async function runLuod(options: {
   readonly argv: readonly string[];
 }): Promise<number> {
   const { dir, argv } = options;
-  const log = createLogger(options.logLevel);
+  const tee: LogTee = {};
+  const log = createLogger(options.logLevel, tee);
   const keeper = fileURLToPath(new URL('./keeper.js', import.meta.url));
   try {
     const daemon = await Daemon.start({
@@ -44,6 +46,7 @@ export async function runLuod(options: {
       describers,
       readMark: readMemoryMark,
       kexec: kexecOptions(options.kexec),
+      teeLog: (write) => (tee.write = write),
       sealContent,
     });
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void daemon.shutdown());

@@ -75,6 +75,8 @@ export interface DaemonOptions {
   readonly readMark: (fd: number) => boolean | undefined;
   readonly sealContent: (fd: number) => void;
   readonly kexec: KexecOptions;
+  /** From now on each line of the log goes there too. */
+  readonly teeLog: (write: (line: string) => void) => void;
 }
 
 export class Daemon {
@@ -388,6 +390,9 @@ export class Daemon {
       await this.#custody.put(LISTEN_ENTRY, ownerOf(this.#options.uid, '(luod)'), {}, [dupFd(fd)]);
     }
     await this.#custody.confirm();
+    void this.#kexec.keepLog().then((ring) => {
+      if (ring && !this.#ended) this.#options.teeLog((line) => ring.write(line));
+    });
     if (isRecovery) setTimeout(() => this.#expireAbsent(), RETURN_MS).unref();
     // The first update after a start must not wait for this.
     setImmediate(() => {

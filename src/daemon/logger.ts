@@ -7,10 +7,21 @@ import type { Logger } from 'pino';
 
 export type { Logger };
 
+/** Who else is to have each line; may be set later. */
+export interface LogTee {
+  write?: (line: string) => void;
+}
+
 /** The log of this process. Written synchronously: the line before a SIGKILL is the one that is wanted afterwards. */
-export function createLogger(level: string): Logger {
+export function createLogger(level: string, tee: LogTee = {}): Logger {
+  const out = pino.destination({ fd: 2, sync: true });
   return pino(
     { base: { pid: process.pid }, level, timestamp: pino.stdTimeFunctions.isoTime },
-    pino.destination({ fd: 2, sync: true }),
+    {
+      write: (line: string) => {
+        out.write(line);
+        tee.write?.(line);
+      },
+    },
   );
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { diskArguments, eduBehindBridge, pciArguments } from './bed/hardware.js';
 import { hostClock } from './bed/host-clock.js';
-import { rootImage } from './bed/image.js';
+import { layers, type Files } from './bed/image.js';
 import { kernels } from './bed/kernels.js';
 
 let folder: string;
@@ -90,33 +90,47 @@ describe('hardware', () => {
   });
 });
 
-describe('the root image', () => {
-  test('an unchanged tree makes it once', () => {
+describe('the images', () => {
+  const pathOf = (files: Files): string => layers(files).at(-1)!.path;
+  const made: string[] = [];
+  after(() => {
+    for (const image of made) rmSync(image, { force: true });
+  });
+
+  test('the base comes first, the files of the test last, and without files there are two', () => {
+    const serials = layers({ '/etc/bed-parts': { text: 'x' } }).map(({ serial }) => serial);
+    assert.deepEqual(serials, ['bed-base', 'bed-package', 'bed-files']);
+    made.push(pathOf({ '/etc/bed-parts': { text: 'x' } }));
+    assert.equal(layers({}).length, 2);
+  });
+
+  test('what has not changed is made once', () => {
     const files = { '/etc/bed-parts': { text: 'the same' } };
-    const image = rootImage(files);
-    const { ino } = statSync(image);
-    assert.equal(rootImage(files), image);
-    assert.equal(statSync(image).ino, ino);
-    rmSync(image);
+    const first = layers(files).map(({ path }) => `${path} ${statSync(path).ino}`);
+    made.push(pathOf(files));
+    assert.deepEqual(
+      layers(files).map(({ path }) => `${path} ${statSync(path).ino}`),
+      first,
+    );
   });
 
   test('another text, another mode, another path and a touched file make another one', () => {
     const file = join(folder, 'file');
     writeFileSync(file, 'content');
     const images = [
-      rootImage({ '/etc/bed-parts': { text: 'a' } }),
-      rootImage({ '/etc/bed-parts': { text: 'a', mode: 0o600 } }),
-      rootImage({ '/etc/bed-parts-2': { text: 'a' } }),
-      rootImage({ '/etc/bed-parts': file }),
+      pathOf({ '/etc/bed-parts': { text: 'a' } }),
+      pathOf({ '/etc/bed-parts': { text: 'a', mode: 0o600 } }),
+      pathOf({ '/etc/bed-parts-2': { text: 'a' } }),
+      pathOf({ '/etc/bed-parts': file }),
     ];
     utimesSync(file, 1, 1);
-    images.push(rootImage({ '/etc/bed-parts': file }));
+    images.push(pathOf({ '/etc/bed-parts': file }));
+    made.push(...images);
     assert.equal(new Set(images).size, images.length);
-    for (const image of images) rmSync(image);
   });
 
   test('a file that is not here makes none', () => {
-    assert.throws(() => rootImage({ '/etc/bed-parts': join(folder, 'nowhere') }), /ENOENT/);
+    assert.throws(() => layers({ '/etc/bed-parts': join(folder, 'nowhere') }), /ENOENT/);
   });
 });
 

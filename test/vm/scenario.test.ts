@@ -23,8 +23,13 @@ test('memory that the kernel preserved is there after the gap, and the host’s 
   assert.equal(carried.word, `written under ${from.version}`);
 });
 
-test('a blob crosses with luod, and no file does', async () => {
-  const { after } = await runScenario('test/vm/scenarios/blob.js');
+test('a service of luod has its memory again after the gap, and a process that is another one', async () => {
+  const { after } = await runScenario('test/vm/scenarios/service-memory.js');
+  assert.deepEqual([after.release, after.gap], [to.version, 1]);
+});
+
+test('a blob crosses without any update around it, and no file does', async () => {
+  const { after } = await runScenario('test/vm/scenarios/blob.js', { luod: '/run/luo', leave: leaveByItself });
   assert.equal(after.gap, 1);
 });
 

@@ -11,9 +11,12 @@ import type { BlobInfo } from '../../protocol/spec.js';
 import { OwnedFd, fstat, ftruncate, memfdCreateExecutable, pread, pwrite, sealContent } from '../../sys/index.js';
 import { checkName } from '../check-name.js';
 import type { Custody } from '../custody.js';
+import { LOG_BLOB, LogRing } from './log-ring.js';
 
 const SESSION = 'luo-blob.';
-const ENTRY = 'blob/';
+/** In the keeper: what is for the next kernel, and what came from the last one. */
+const OUTGOING = 'blob/out/';
+const INCOMING = 'blob/in/';
 const CHUNK_BYTES = 1024 * 1024;
 const SESSION_NAME_BYTES_MAX = 63;
 const NAME_BYTES_MAX = SESSION_NAME_BYTES_MAX - SESSION.length;
@@ -46,18 +49,18 @@ export class Blobs {
     let session: Awaited<ReturnType<Backend['create']>> | undefined;
     try {
       checkBlobName(name);
-      const known = this.#custody.get(ENTRY + name);
+      const known = this.#custody.get(OUTGOING + name);
       if (known && !replace) {
         throw new LuoError('BLOB_EXISTS', `there is a blob '${name}' already`, {
           remedy: 'give --replace, or another name',
         });
       }
-      if (known) await this.drop(name);
+      if (known) await this.#dropOutgoing(name);
       session = await this.#backend.create(SESSION + name);
       await session.preserve(takenFd.fd, 0n);
       const { sizeBytes } = fstat(takenFd.fd);
       const meta: BlobMeta = { direction: 'outgoing', sizeBytes };
-      await this.#custody.put(ENTRY + name, this.#owner, meta, [takenFd], true);
+      await this.#custody.put(OUTGOING + name, this.#owner, meta, [takenFd], true);
       return { sizeBytes };
     } catch (error) {
       await session?.close();
@@ -66,10 +69,19 @@ export class Blobs {
     }
   }
 
+  /** luod's own log: what the last kernel's said is taken, and the memory (borrowed) for this one's is kept. */
+  async keepLog(): Promise<LogRing> {
+    if (this.#custody.get(INCOMING + LOG_BLOB) === undefined) await this.#retrieve(LOG_BLOB);
+    if (this.#custody.get(OUTGOING + LOG_BLOB) === undefined) await this.keep(LOG_BLOB, LogRing.create(), false);
+    const { fd } = this.#custody.get(OUTGOING + LOG_BLOB)!.fds[0]!;
+    return new LogRing(fd, contentBytes(fd));
+  }
+
   /** The fd is the caller's. @throws LuoError BLOB_UNKNOWN, CLAIM_LOST */
   async get(name: string): Promise<{ info: BlobInfo; fd: OwnedFd }> {
     checkBlobName(name);
-    const known = this.#custody.get(ENTRY + name) ?? (await this.#retrieve(name));
+    const known =
+      this.#custody.get(INCOMING + name) ?? (await this.#retrieve(name)) ?? this.#custody.get(OUTGOING + name);
     if (!known) {
       throw new LuoError('BLOB_UNKNOWN', `there is no blob '${name}'`, {
         remedy: 'it was not kept, or this kernel was booted cold, or the name is another one: the kernel does not tell',
@@ -80,50 +92,50 @@ export class Blobs {
   }
 
   list(): BlobInfo[] {
-    return this.#custody
-      .withPrefix(ENTRY)
-      .map((entry) => ({ name: entry.name.slice(ENTRY.length), ...(entry.meta as BlobMeta) }));
+    return [OUTGOING, INCOMING].flatMap((prefix) =>
+      this.#custody
+        .withPrefix(prefix)
+        .map((entry) => ({ name: entry.name.slice(prefix.length), ...(entry.meta as BlobMeta) })),
+    );
   }
 
-  /** @throws LuoError BLOB_UNKNOWN */
+  /** Both what is for the next kernel and what came from the last one. @throws LuoError BLOB_UNKNOWN */
   async drop(name: string): Promise<void> {
-    const entry = this.#custody.get(ENTRY + name);
-    if (!entry) throw new LuoError('BLOB_UNKNOWN', `there is no blob '${name}'`);
-    const { direction } = entry.meta as BlobMeta;
-    if (direction === 'outgoing') {
-      const session = (await this.#backend.recover()).find(
-        (one) => one.name === SESSION + name && one.direction === 'outgoing',
-      );
-      await session?.close();
-    }
-    await this.#custody.dropNow([entry.name]);
+    const isOutgoing = this.#custody.get(OUTGOING + name) !== undefined;
+    const isIncoming = this.#custody.get(INCOMING + name) !== undefined;
+    if (!isOutgoing && !isIncoming) throw new LuoError('BLOB_UNKNOWN', `there is no blob '${name}'`);
+    if (isOutgoing) await this.#dropOutgoing(name);
+    await this.#custody.dropNow([INCOMING + name]);
   }
 
-  /** What the last kernel left under this name is kept from now on under `as`; false: it left nothing. */
-  async adopt(name: string, as: string): Promise<boolean> {
-    return (await this.#retrieve(name, as)) !== undefined;
+  async #dropOutgoing(name: string): Promise<void> {
+    const sessions = await this.#backend.recover();
+    await sessions.find((one) => one.name === SESSION + name && one.direction === 'outgoing')?.close();
+    await this.#custody.dropNow([OUTGOING + name]);
   }
 
-  async #retrieve(name: string, as = name): Promise<ReturnType<Custody['get']>> {
+  /** Taken out of its session, which is finished then; undefined: the last kernel left nothing of that name. */
+  async #retrieve(name: string): Promise<ReturnType<Custody['get']>> {
     let session;
     try {
       session = await this.#backend.retrieve(SESSION + name);
     } catch (error) {
       const { errno } = LuoError.from(error);
-      if (errno === 'ENOENT') return undefined;
+      if (errno === 'ENOENT' || errno === 'EINVAL') return undefined;
       throw error;
     }
     const held = await session.retrieve(0n).catch((error: unknown) => {
-      throw new LuoError('CLAIM_LOST', `the blob '${name}' did not come over: ${LuoError.from(error).message}`, {
-        cause: error,
-      });
+      const { message } = LuoError.from(error);
+      throw new LuoError('CLAIM_LOST', `the blob '${name}' did not come over: ${message}`, { cause: error });
     });
     const fd = new OwnedFd(held.take());
+    // luod's own log has more room than it uses.
+    if (name === LOG_BLOB) ftruncate(fd.fd, contentBytes(fd.fd));
     const meta: BlobMeta = { direction: 'incoming', sizeBytes: fstat(fd.fd).sizeBytes };
-    await this.#custody.put(ENTRY + as, this.#owner, meta, [fd], true);
+    await this.#custody.put(INCOMING + name, this.#owner, meta, [fd], true);
     await session.finish();
     await session.close();
-    return this.#custody.get(ENTRY + as);
+    return this.#custody.get(INCOMING + name);
   }
 }
 
@@ -131,6 +143,19 @@ function checkBlobName(name: string): void {
   checkName(name);
   if (Buffer.byteLength(name) <= NAME_BYTES_MAX) return;
   throw new LuoError('PROTO_INVALID', `the name of a blob has at most ${NAME_BYTES_MAX} bytes: '${name}'`);
+}
+
+/** Up to where there is something: memory that was reserved for more ends in zeros. */
+function contentBytes(fd: number): number {
+  const { sizeBytes } = fstat(fd);
+  const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
+  for (let end = sizeBytes; end > 0;) {
+    const start = Math.max(0, end - CHUNK_BYTES);
+    const count = pread(fd, chunk.subarray(0, end - start), start);
+    for (let at = count - 1; at >= 0; at -= 1) if (chunk[at] !== 0) return start + at + 1;
+    end = start;
+  }
+  return 0;
 }
 
 /** A memfd with the content of `fd`, which may be a file, a memfd or a pipe's end at rest. */

@@ -18,6 +18,7 @@ import { handleEntryName } from '../handles.js';
 import type { Handle, Handles } from '../handles.js';
 import type { Logger } from '../logger.js';
 import { Blobs } from './blobs.js';
+import type { LogRing } from './log-ring.js';
 import { Crossing, digestOf } from './crossing.js';
 import { IncomingSessions } from './incoming.js';
 import { OutgoingSessions } from './outgoing.js';
@@ -134,6 +135,17 @@ export class Kexec {
       const leftMs = arrival.atMs + arrival.claimMs - Date.now();
       this.#claimTimer = setTimeout(() => this.#claimsOver(), Math.min(arrival.claimMs, Math.max(0, leftMs)));
       this.#claimTimer.unref();
+    }
+  }
+
+  /** Where luod's log goes besides, so that the next kernel has it. Undefined: it cannot cross, or the device is not to be had. */
+  async keepLog(): Promise<LogRing | undefined> {
+    try {
+      return await this.#blobs?.keepLog();
+    } catch (error) {
+      const { code, message } = LuoError.from(error);
+      this.#host.log.warn({ code }, `this log is not kept for the next kernel: ${message}`);
+      return undefined;
     }
   }
 

@@ -11,6 +11,7 @@ import { release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { rebootPowerOff } from '../../../src/sys/index.js';
 import { setHostClock } from './host-clock.js';
+import { Lines } from './lines.js';
 import { listProcesses, runProgram, startProgram, type ProgramOptions } from './programs.js';
 
 interface Request {
@@ -136,11 +137,9 @@ async function received(line: string): Promise<void> {
   }
 }
 
-let rest = '';
+const lines = new Lines((line) => void received(line));
 createReadStream('', { fd, encoding: 'utf8', autoClose: false, highWaterMark: 65536 }).on('data', (chunk) => {
-  const lines = (rest + String(chunk)).split('\n');
-  rest = lines.pop()!;
-  for (const line of lines) void received(line);
+  lines.push(String(chunk));
 });
 tell({
   hello: {

@@ -1,9 +1,12 @@
 /**
- * The root file system of the virtual machines: this package as it is built, the node that runs this, its libraries, and
- * busybox. One read-only erofs image, named by what is in it, so that an unchanged tree makes it once.
+ * The disks that a virtual machine starts from: read-only erofs images, put over each other by its PID 1. The base has the node
+ * that runs this, its libraries and busybox; the package is this one as it is built; the files are what a test adds.
+ *
+ * Each is named by what is in it and made when there is none of that name: the base once, the package after a build (it takes
+ * a second), the files of a test once. Those that were used last are kept.
  */
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import {
   cpSync,
   existsSync,
@@ -11,34 +14,31 @@ import {
   mkdtempSync,
   readFileSync,
   readdirSync,
+  realpathSync,
   renameSync,
   rmSync,
   statSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
-  chmodSync,
-  realpathSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
+import type { Disk } from './hardware.js';
+import { INIT, LAYER, START } from './init.js';
 import { root } from './root.js';
 
+/** A file of the machine: the path of one here, or what it says. */
+export type FileSource = string | { readonly text: string; readonly mode?: number };
+/** By their paths in the machine. */
+export type Files = Readonly<Record<string, FileSource>>;
+
 const BUSYBOX = ['/bin/busybox', '/usr/bin/busybox'];
-/** Runtime dependencies and theirs, as they lie in node_modules. */
 const FOLDERS = ['dist/src', 'dist/vendor', 'dist/test/vm', 'dist/test/crash', 'dist/examples', 'dist/bench', 'docs'];
 /** The npm client of the cache, which is for development elsewhere. */
 const CLIENTS = /^node_modules\/(redis|@redis\/[^/]+|cluster-key-slot)$/;
-const KEEP_IMAGES = 6;
+const KEEP: Readonly<Record<string, number>> = { [LAYER.base]: 2, [LAYER.package]: 3, [LAYER.files]: 12 };
 const TRIES = 5;
-
-/** A file of the image: the path of one here, or what it says. */
-export type FileSource = string | { readonly text: string; readonly mode?: number };
-/** By their paths in the image. */
-export type Files = Readonly<Record<string, FileSource>>;
-
-/** Run by PID 1 in every kernel, before anything else is started, if the image has it: a test gives it in `files`. */
-export const AUTOSTART = '/etc/bed/autostart';
 
 /** Everything that is needed to make and start a machine, and is not there; empty: all is. */
 export function missingTools(): string[] {
@@ -50,124 +50,148 @@ export function missingTools(): string[] {
 }
 
 export function inPath(program: string): boolean {
-  return (process.env.PATH ?? '').split(':').some((folder) => folder !== '' && existsSync(join(folder, program)));
+  return (process.env['PATH'] ?? '').split(':').some((folder) => folder !== '' && existsSync(join(folder, program)));
 }
 
-/** Path of the image; made if what goes into it has changed. @param extra what it has besides the package */
-export function rootImage(extra: Files): string {
+/** The disks of a machine, the one with its root first. @throws Error a file is not here; mkfs.erofs failed */
+export function layers(files: Files): Disk[] {
+  const disks = [base, packageLayer];
+  if (Object.keys(files).length > 0) disks.push(filesLayer(files));
+  return disks.map((layer) => ({ serial: layer.name, path: imageOf(layer) }));
+}
+
+/** What an image is made of. */
+interface Layer {
+  readonly name: string;
+  /** Everything that changes when what goes in does. */
+  fingerprint(hash: Hash): void;
+  /** Put what goes in below `staging`. */
+  stage(staging: string): void;
+}
+
+/** Path of the layer's image; made if there is none of just that. */
+function imageOf(layer: Layer): string {
   const folder = join(root, '.cache/vm-images');
   mkdirSync(folder, { recursive: true });
   for (let tries = 1; ; tries += 1) {
-    const print = fingerprint(extra);
-    const image = join(folder, `root-${print}.erofs`);
+    const print = printOf(layer);
+    const image = join(folder, `${layer.name}-${print}.erofs`);
     if (existsSync(image)) {
-      // The ones that were used last are kept.
       utimesSync(image, new Date(), new Date());
       return image;
     }
     const made = `${image}.${process.pid}`;
     const staging = mkdtempSync(join(tmpdir(), 'luo-image-'));
     try {
-      stage(staging, extra);
-      execFileSync('mkfs.erofs', ['--quiet', '-T0', made, staging], { stdio: ['ignore', 'ignore', 'pipe'] });
+      layer.stage(staging);
+      execFileSync('mkfs.erofs', ['--quiet', '--all-root', '-T0', made, staging], {
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
       // A build that went on meanwhile may have left half of each in it.
-      if (fingerprint(extra) === print) renameSync(made, image);
+      if (printOf(layer) === print) renameSync(made, image);
       else if (tries === TRIES) throw new Error('the package is being built all the time: no image can be made of it');
     } finally {
       rmSync(staging, { recursive: true, force: true });
       rmSync(made, { force: true });
     }
-    prune(folder);
+    prune(folder, layer.name);
   }
 }
 
-function prune(folder: string): void {
-  const images = readdirSync(folder)
-    .filter((name) => name.startsWith('root-') && name.endsWith('.erofs'))
-    .map((name) => ({ name, ms: statSync(join(folder, name)).mtimeMs }))
-    .sort((a, b) => b.ms - a.ms);
-  for (const { name } of images.slice(KEEP_IMAGES)) rmSync(join(folder, name), { force: true });
-}
-
-/** Changes when something that goes in does: sizes and times of the files, which is what a build changes. */
-function fingerprint(extra: Files): string {
+function printOf(layer: Layer): string {
   const hash = createHash('sha256');
-  const add = (path: string): void => {
-    const stat = statSync(path);
-    hash.update(`${path} ${stat.size} ${stat.mtimeMs}\n`);
-  };
-  for (const folder of FOLDERS) {
-    const path = join(root, folder);
-    if (!existsSync(path)) continue;
-    for (const entry of readdirSync(path, { recursive: true, withFileTypes: true })) {
-      if (entry.isFile()) add(join(entry.parentPath ?? (entry as { path: string }).path, entry.name));
-    }
-  }
-  add(join(root, 'package-lock.json'));
-  add(realpathSync(process.execPath));
-  for (const [to, from] of Object.entries(extra)) {
-    hash.update(`${to}\n`);
-    if (typeof from === 'string') add(from);
-    else hash.update(JSON.stringify(from));
-  }
-  hash.update(INIT);
+  layer.fingerprint(hash);
   return hash.digest('hex').slice(0, 16);
 }
 
-function stage(staging: string, extra: Files): void {
-  for (const folder of ['bin', 'dev', 'proc', 'sys', 'run', 'tmp', 'var', 'etc', 'root', 'usr/bin', 'boot', 'mnt']) {
-    mkdirSync(join(staging, folder), { recursive: true });
-  }
-  const busybox = realpathSync(BUSYBOX.find((path) => existsSync(path))!);
-  cpSync(busybox, join(staging, 'bin/busybox'));
-  for (const applet of execFileSync(busybox, ['--list'], { encoding: 'utf8' }).split('\n')) {
-    if (applet !== '' && applet !== 'busybox') symlinkSync('busybox', join(staging, 'bin', applet));
-  }
-  const node = realpathSync(process.execPath);
-  copyWithLibraries(node, join(staging, 'usr/bin/node'), staging);
-  for (const folder of FOLDERS) {
-    const path = join(root, folder);
-    if (existsSync(path))
-      cpSync(path, join(staging, 'luo', folder), { recursive: true, filter: (name) => !name.endsWith('.map') });
-  }
-  cpSync(join(root, 'package.json'), join(staging, 'luo/package.json'));
-  for (const name of runtimeModules()) {
-    cpSync(join(root, 'node_modules', name), join(staging, 'luo/node_modules', name), {
-      recursive: true,
-      dereference: true,
-    });
-  }
-  // Programs import the library by its name.
-  mkdirSync(join(staging, 'luo/node_modules'), { recursive: true });
-  symlinkSync('..', join(staging, 'luo/node_modules/luo'));
-  for (const program of ['luod', 'luoctl']) {
-    script(join(staging, 'usr/bin', program), `#!/bin/sh\nexec /usr/bin/node /luo/dist/src/bin/${program}.js "$@"\n`);
-  }
-  writeFileSync(join(staging, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1000:guest:/tmp:/bin/sh\n');
-  writeFileSync(join(staging, 'etc/group'), 'root:x:0:\nguest:x:1000:\n');
-  writeFileSync(join(staging, 'etc/hosts'), '127.0.0.1 localhost\n');
-  script(join(staging, 'init'), INIT);
-  for (const [to, from] of Object.entries(extra)) {
-    mkdirSync(dirname(join(staging, to)), { recursive: true });
-    if (typeof from === 'string') cpSync(from, join(staging, to), { dereference: true });
-    else writeFileSync(join(staging, to), from.text, { mode: from.mode ?? 0o644 });
-  }
+function prune(folder: string, name: string): void {
+  const images = readdirSync(folder)
+    .filter((file) => file.startsWith(`${name}-`) && file.endsWith('.erofs'))
+    .map((file) => ({ file, ms: statSync(join(folder, file), { throwIfNoEntry: false })?.mtimeMs ?? 0 }))
+    .sort((a, b) => b.ms - a.ms);
+  for (const { file } of images.slice(KEEP[name])) rmSync(join(folder, file), { force: true });
 }
 
-function script(path: string, text: string): void {
-  writeFileSync(path, text);
-  chmodSync(path, 0o755);
+/** By size and time: a build leaves files alone that it would not change. */
+function addFile(hash: Hash, path: string): void {
+  const { size, mtimeMs, mode } = statSync(path);
+  hash.update(`${path} ${size} ${mtimeMs} ${mode}\n`);
 }
 
-function copyWithLibraries(program: string, to: string, staging: string): void {
-  cpSync(program, to);
-  for (const match of execFileSync('ldd', [program], { encoding: 'utf8' }).matchAll(/(\/\S+) \(0x/g)) {
-    const library = match[1]!;
-    const place = join(staging, library);
-    mkdirSync(dirname(place), { recursive: true });
-    cpSync(realpathSync(library), place);
-  }
+// ------------------------------------------------------------------------------------------ the base
+
+const base: Layer = {
+  name: LAYER.base,
+  fingerprint(hash) {
+    for (const path of [busybox(), node(), ...librariesOf(node())]) addFile(hash, path);
+    hash.update(INIT);
+  },
+  stage(staging) {
+    for (const folder of ['bin', 'dev', 'proc', 'sys', 'run', 'tmp', 'var', 'root', 'boot', 'mnt', 'etc/luo']) {
+      mkdirSync(join(staging, folder), { recursive: true });
+    }
+    cpSync(busybox(), join(staging, 'bin/busybox'));
+    for (const applet of execFileSync(busybox(), ['--list'], { encoding: 'utf8' }).split('\n')) {
+      if (applet !== '' && applet !== 'busybox') symlinkSync('busybox', join(staging, 'bin', applet));
+    }
+    put(staging, '/usr/bin/node', node());
+    for (const library of librariesOf(node())) put(staging, library, realpathSync(library));
+    put(staging, '/etc/passwd', { text: 'root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1000:guest:/tmp:/bin/sh\n' });
+    put(staging, '/etc/group', { text: 'root:x:0:\nguest:x:1000:\n' });
+    put(staging, '/etc/hosts', { text: '127.0.0.1 localhost\n' });
+    put(staging, '/init', { text: INIT, mode: 0o755 });
+  },
+};
+
+function busybox(): string {
+  const found = BUSYBOX.find((path) => existsSync(path));
+  if (found === undefined) throw new Error('there is no busybox here (Debian: busybox-static)');
+  return realpathSync(found);
 }
+
+function node(): string {
+  return realpathSync(process.execPath);
+}
+
+function librariesOf(program: string): string[] {
+  const said = execFileSync('ldd', [program], { encoding: 'utf8' });
+  return Array.from(said.matchAll(/(\/\S+) \(0x/g), (match) => match[1]!);
+}
+
+// ------------------------------------------------------------------------------------------ the package
+
+const packageLayer: Layer = {
+  name: LAYER.package,
+  fingerprint(hash) {
+    for (const folder of FOLDERS) {
+      const path = join(root, folder);
+      if (!existsSync(path)) continue;
+      for (const entry of readdirSync(path, { recursive: true, withFileTypes: true })) {
+        if (entry.isFile()) addFile(hash, join(entry.parentPath ?? (entry as { path: string }).path, entry.name));
+      }
+    }
+    for (const name of ['package.json', 'package-lock.json']) addFile(hash, join(root, name));
+    hash.update(START);
+  },
+  stage(staging) {
+    for (const folder of FOLDERS) {
+      const path = join(root, folder);
+      if (existsSync(path)) cpSync(path, join(staging, 'luo', folder), { recursive: true });
+    }
+    put(staging, '/luo/package.json', join(root, 'package.json'));
+    for (const name of runtimeModules()) {
+      const to = join(staging, 'luo/node_modules', name);
+      cpSync(join(root, 'node_modules', name), to, { recursive: true, dereference: true });
+    }
+    // Programs import the library by its name.
+    symlinkSync('..', join(staging, 'luo/node_modules/luo'));
+    for (const program of ['luod', 'luoctl']) {
+      const text = `#!/bin/sh\nexec /usr/bin/node /luo/dist/src/bin/${program}.js "$@"\n`;
+      put(staging, `/usr/bin/${program}`, { text, mode: 0o755 });
+    }
+    put(staging, '/bed/start', { text: START, mode: 0o755 });
+  },
+};
 
 /** The runtime dependencies of package.json and everything that they need, by their places in node_modules. */
 function runtimeModules(): string[] {
@@ -180,34 +204,27 @@ function runtimeModules(): string[] {
     .filter((name) => existsSync(join(root, 'node_modules', name)));
 }
 
-/** PID 1: file systems, then the program that `bed.start=` names, then the agent that talks to the host. */
-const INIT = `#!/bin/sh
-export PATH=/usr/bin:/bin HOME=/root
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-[ -c /dev/null ] || mount -t devtmpfs devtmpfs /dev
-mkdir -p /dev/pts /dev/shm
-mount -t devpts devpts /dev/pts
-for place in /run /tmp /var /etc/luo /dev/shm; do [ -d $place ] && mount -t tmpfs -o mode=1777 tmpfs $place; done
-mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
-mount -t cgroup2 cgroup2 /sys/fs/cgroup 2>/dev/null
-echo "+memory +pids" > /sys/fs/cgroup/cgroup.subtree_control 2>/dev/null
-ip link set lo up 2>/dev/null || ifconfig lo up
-ulimit -n 65536
-chmod 1777 /tmp
-[ ! -x ${AUTOSTART} ] || ${AUTOSTART} > /run/autostart.out 2>&1
-for word in $(cat /proc/cmdline); do
-  case $word in
-    bed.arm=*)
-      fault=\${word#bed.arm=}
-      mkdir -p /run/faults
-      echo "\${fault#*:}" > "/run/faults/\${fault%%:*}"
-      export LUO_FAULT_DIR=/run/faults ;;
-    bed.luod=*) /usr/bin/luod --dir "\${word#bed.luod=}" --kexec --log-level debug > /run/luod.out 2>&1 & ;;
-  esac
-done
-while true; do
-  /usr/bin/node /luo/dist/test/vm/bed/agent.js > /dev/console 2>&1
-  sleep 0.2
-done
-`;
+// ------------------------------------------------------------------------------------------ the files of a test
+
+function filesLayer(files: Files): Layer {
+  return {
+    name: LAYER.files,
+    fingerprint(hash) {
+      for (const [to, from] of Object.entries(files)) {
+        hash.update(`${to}\n`);
+        if (typeof from === 'string') addFile(hash, from);
+        else hash.update(`${JSON.stringify(from)}\n`);
+      }
+    },
+    stage(staging) {
+      for (const [to, from] of Object.entries(files)) put(staging, to, from);
+    },
+  };
+}
+
+function put(staging: string, path: string, from: FileSource): void {
+  const to = join(staging, path);
+  mkdirSync(dirname(to), { recursive: true });
+  if (typeof from === 'string') cpSync(from, to, { dereference: true });
+  else writeFileSync(to, from.text, { mode: from.mode ?? 0o644 });
+}

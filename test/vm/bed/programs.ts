@@ -43,7 +43,7 @@ export interface Process {
 }
 
 /** What a program may write to both streams together. */
-export const OUTPUT_BYTES_MAX = 16 * 2 ** 20;
+export const OUTPUT_BYTES_MAX = 4 * 2 ** 20;
 /** How long the pipes of a killed program may stay open in other hands, ms. */
 const DRAIN_MS = 200;
 

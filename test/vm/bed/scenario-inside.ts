@@ -1,7 +1,7 @@
 /** The two sides of a scenario, run inside of the machine. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { runProgram, startProgram } from './programs.js';
 import { root } from './root.js';
 import type { Machine, Scenario } from './scenario.js';

@@ -7,13 +7,14 @@
  * started it, whatever way that ends; what such a one left in the folder for temporary files goes at the next start.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { diskArguments, pciArguments, type Disk, type PciDevice } from './hardware.js';
-import { inPath, rootImage, type Files } from './image.js';
+import { inPath, layers, type Files } from './image.js';
 import type { Kernel } from './kernels.js';
+import { Lines } from './lines.js';
 import type { Process, ProgramOptions, ProgramResult } from './programs.js';
 import { root } from './root.js';
 
@@ -111,6 +112,7 @@ const BOOT_MS = 120_000;
 const EXEC_MS = 60_000;
 const PANIC = /Kernel panic - not syncing: (.*)/;
 const LAST_LINES = 60;
+const LOGS_MAX = 20;
 const PANIC_LOOK_MS = 500;
 const FOLDER = /^luo-vm-(\d+)-/;
 
@@ -119,7 +121,7 @@ export class Vm {
   readonly #folder: string;
   readonly #serial: string;
   #socket: Socket | undefined;
-  #rest = '';
+  readonly #lines = new Lines((line) => this.#received(line));
   #id = 0;
   #agent = '';
   readonly #waiting = new Map<number, Waiting>();
@@ -135,7 +137,7 @@ export class Vm {
     this.#folder = mkdtempSync(join(tmpdir(), `luo-vm-${process.pid}-`));
     this.#serial = join(this.#folder, 'serial.log');
     const kernel = typeof options.kernel === 'string' ? options.kernel : options.kernel.path;
-    const image = rootImage(options.files ?? {});
+    const disks = [...layers(options.files ?? {}), ...(options.disks ?? [])];
     const append = [
       'console=ttyS0 panic=-1 root=/dev/vda rootfstype=erofs ro init=/init',
       options.kernelDebug === true ? 'ignore_loglevel' : 'quiet loglevel=4',
@@ -163,7 +165,8 @@ export class Vm {
         ],
         ...['-m', `${options.memoryMiB ?? 1024}`, '-smp', `${options.cpus ?? 2}`],
         ...['-serial', `file:${this.#serial}`, '-kernel', kernel, '-append', append],
-        ...['-drive', `file=${image},format=raw,if=virtio,readonly=on`],
+        // First, so that the first of them is /dev/vda.
+        ...diskArguments(disks),
         ...[
           '-device',
           'virtio-serial-pci',
@@ -172,7 +175,6 @@ export class Vm {
         ],
         ...['-device', 'virtserialport,chardev=bed,name=luo.bed'],
         ...pciArguments(options.pci ?? []),
-        ...diskArguments(options.disks ?? []),
         ...(options.qemu ?? []),
       ],
       { stdio: ['ignore', 'ignore', 'pipe'] },
@@ -377,6 +379,7 @@ export class Vm {
     if (failed && existsSync(this.#serial)) {
       const kept = join(root, '.cache/vm-logs', `${basename(this.#folder)}.log`);
       mkdirSync(join(root, '.cache/vm-logs'), { recursive: true });
+      forgetOldLogs();
       cpSync(this.#serial, kept);
       process.stderr.write(`the console of the virtual machine is in ${kept}\n`);
     }
@@ -417,18 +420,13 @@ export class Vm {
     }
     this.#socket.setEncoding('utf8');
     this.#socket.on('error', () => undefined);
-    this.#socket.on('data', (chunk) => this.#received(String(chunk)));
+    this.#socket.on('data', (chunk) => this.#lines.push(String(chunk)));
   }
 
-  #received(chunk: string): void {
-    this.#rest += chunk;
-    for (let end = this.#rest.indexOf('\n'); end >= 0; end = this.#rest.indexOf('\n')) {
-      const line = this.#rest.slice(0, end);
-      this.#rest = this.#rest.slice(end + 1);
-      // A line that the kernel before left unfinished stands in front of the next hello.
-      const at = line.lastIndexOf('{"hello"');
-      this.#told(at > 0 ? line.slice(at) : line);
-    }
+  #received(line: string): void {
+    // A line that the kernel before left unfinished stands in front of the next hello.
+    const at = line.lastIndexOf('{"hello"');
+    this.#told(at > 0 ? line.slice(at) : line);
   }
 
   #told(line: string): void {
@@ -519,6 +517,15 @@ export class Vm {
     for (const { reject } of this.#waiting.values()) reject(error);
     this.#waiting.clear();
   }
+}
+
+/** Room for one more console. */
+function forgetOldLogs(): void {
+  const folder = join(root, '.cache/vm-logs');
+  const logs = readdirSync(folder)
+    .map((name) => ({ path: join(folder, name), ms: statSync(join(folder, name)).mtimeMs }))
+    .sort((a, b) => b.ms - a.ms);
+  for (const { path } of logs.slice(LOGS_MAX - 1)) rmSync(path, { force: true });
 }
 
 /** Remove the folders of processes that were killed before they could. */

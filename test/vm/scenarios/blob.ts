@@ -15,6 +15,7 @@ export const scenario: Scenario<{ digest: string; input: string }> = {
   async before(machine) {
     const input = join(machine.workFolder, 'input');
     writeFileSync(input, randomBytes(SIZE_BYTES));
+    await machine.until('luod', () => machine.luoctl(['status']).catch(() => undefined));
     const put = `exec luoctl --dir "$0" blob put trace < "$1"`;
     machine.log(await machine.must(['sh', '-c', put, machine.luodFolder, input]));
     return { digest: digestOf(input), input };
@@ -24,8 +25,8 @@ export const scenario: Scenario<{ digest: string; input: string }> = {
     assert.equal(existsSync(input), false);
     const output = join(machine.workFolder, 'output');
     await machine.until('the blob', async () => {
-      const { blobs } = await machine.luoctl<{ blobs: { name: string }[] }>(['blob', 'list']);
-      return blobs.some(({ name }) => name === 'trace') || undefined;
+      const told = await machine.luoctl<{ blobs: { name: string }[] }>(['blob', 'list']).catch(() => undefined);
+      return told?.blobs.some(({ name }) => name === 'trace') || undefined;
     });
     const get = `exec luoctl --dir "$0" blob get trace > "$1"`;
     machine.log(await machine.must(['sh', '-c', get, machine.luodFolder, output]));

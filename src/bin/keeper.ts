@@ -35,23 +35,25 @@ export async function runKeeper(options: RunKeeperOptions): Promise<number> {
 }
 
 /** @throws LuoError PROTO_INVALID */
-function parseArguments(argv: readonly string[]): { dir: string; adopt: boolean; luodArgv: string[] } {
+function parseArguments(argv: readonly string[]): { dir: string; adopt: boolean; kexec: boolean; luodArgv: string[] } {
   const end = argv.indexOf('--');
   const options = end < 0 ? [...argv] : argv.slice(0, end);
   const luodArgv = end < 0 ? [] : argv.slice(end + 1);
   const dirAt = options.indexOf('--dir');
   const dir = dirAt < 0 ? undefined : options[dirAt + 1];
-  if (dir === undefined || luodArgv.length === 0) {
-    throw new LuoError('PROTO_INVALID', 'usage: keeper --dir DIR [--adopt] -- LUOD_COMMAND...');
+  const [adopt, kexec] = [options.includes('--adopt'), options.includes('--kexec')];
+  // One that takes the place of another must not take twice what came over.
+  if (dir === undefined || luodArgv.length === 0 || (adopt && kexec)) {
+    throw new LuoError('PROTO_INVALID', 'usage: keeper --dir DIR [--adopt | --kexec] -- LUOD_COMMAND...');
   }
-  return { dir, adopt: options.includes('--adopt'), luodArgv };
+  return { dir, adopt, kexec, luodArgv };
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   let code: number;
   try {
-    const { dir, adopt, luodArgv } = parseArguments(process.argv.slice(2));
-    code = await runKeeper({ dir, luodArgv, env: process.env, ...(adopt ? { adoptFd: 3 } : {}) });
+    const { dir, adopt, kexec, luodArgv } = parseArguments(process.argv.slice(2));
+    code = await runKeeper({ dir, luodArgv, env: process.env, kexec, ...(adopt ? { adoptFd: 3 } : {}) });
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n`);
     code = 2;

@@ -1,9 +1,11 @@
 /**
  * A timeline in the Chrome trace event format (JSON object form), which Perfetto and chrome://tracing open. One row per
  * participant and one for the update as a whole; a `X.sent` and the `X.answered` or `X.acked` that follows it for the
- * same participant make one span, a blackout is a span of its own, everything else is an instant. Pure.
+ * same participant make one span, a blackout is a span of its own, everything else is an instant. An update that crosses a
+ * kexec has a row more: which kernel ran when, with how well the two clocks could be joined. Pure.
  */
 import type { Timeline, TimelineEvent } from '../protocol/spec.js';
+import { joinText, kernelJoin, uncertaintyOf } from './join.js';
 
 export interface TraceEvent {
   readonly name: string;
@@ -14,8 +16,8 @@ export interface TraceEvent {
   readonly ts: number;
   /** Microseconds; of spans. */
   readonly dur?: number;
-  /** Scope of an instant: its thread. */
-  readonly s?: 't';
+  /** Scope of an instant: its thread, or everything. */
+  readonly s?: 't' | 'g';
   readonly cat?: string;
   readonly args?: Readonly<Record<string, unknown>>;
 }
@@ -26,6 +28,7 @@ export interface ChromeTrace {
 }
 
 const PID = 1;
+const KERNEL_ROW = 'kernel';
 const OPENS = /^(.+)\.sent$/;
 const CLOSES = /^(.+)\.(answered|acked|failed|timeout)$/;
 
@@ -54,7 +57,9 @@ export function chromeTrace(timeline: Timeline): ChromeTrace {
   const spans: TraceEvent[] = [];
   const open = new Map<string, TimelineEvent>();
   const close = (name: string, begin: TimelineEvent, endNs: number, args: Record<string, unknown>): void => {
-    spans.push({ name, ph: 'X', cat: begin.phase ?? 'update', ...place(begin), dur: us(endNs) - us(begin.ns), args });
+    // A clock that was joined badly may go back over a kexec.
+    const dur = Math.max(0, us(endNs) - us(begin.ns));
+    spans.push({ name, ph: 'X', cat: begin.phase ?? 'update', ...place(begin), dur, args });
   };
   const instant = (event: TimelineEvent): void => {
     const cat = event.phase ?? 'update';
@@ -85,10 +90,10 @@ export function chromeTrace(timeline: Timeline): ChromeTrace {
     pid: PID,
     tid: 0,
     ts: 0,
-    dur: us(lastNs),
+    dur: Math.max(0, us(lastNs)),
     args: { state: timeline.state, outcome: timeline.outcome, ...(timeline.error ? { error: timeline.error } : {}) },
   });
-  spans.push(...blackouts(timeline, us, tidOf));
+  spans.push(...blackouts(timeline, us, tidOf), ...kernels(timeline, us, lastNs, tidOf));
 
   const names: TraceEvent[] = [
     { name: 'process_name', ph: 'M', pid: PID, tid: 0, ts: 0, args: { name: `luo: ${timeline.scope.join(', ')}` } },
@@ -104,6 +109,7 @@ export function chromeTrace(timeline: Timeline): ChromeTrace {
       gap: timeline.gap,
       startedAt: timeline.startedAt,
       blackoutMs: timeline.blackoutMs,
+      uncertaintyMs: uncertaintyOf(timeline),
     },
   };
 }
@@ -115,7 +121,43 @@ function blackouts(timeline: Timeline, us: (ns: number) => number, tidOf: (p: st
   return Object.entries(timeline.blackouts).flatMap(([member, ms]): TraceEvent[] => {
     const freeze = timeline.events.find((event) => event.what === 'freeze.sent' && memberOf(event) === member);
     if (!freeze) return [];
-    const dur = ms * 1000;
+    const dur = Math.max(0, ms * 1000);
     return [{ name: 'blackout', ph: 'X', cat: 'blackout', pid: PID, tid: tidOf(member), ts: us(freeze.ns), dur }];
   });
+}
+
+/** Which kernel ran when: a span each, and an instant over all rows where they are joined. Nothing without a kexec. */
+function kernels(
+  timeline: Timeline,
+  us: (ns: number) => number,
+  lastNs: number,
+  tidOf: (row: string) => number,
+): TraceEvent[] {
+  const { events } = timeline;
+  const found: TraceEvent[] = [];
+  let beginUs = 0;
+  let name: string | null = null;
+  for (const [index, event] of events.entries()) {
+    const join = kernelJoin(event);
+    if (!join) continue;
+    const at = { pid: PID, tid: tidOf(KERNEL_ROW) };
+    // The last word of the kernel before; what lies between the two is the jump and the boot.
+    const endUs = us(events[index - 1]?.ns ?? event.ns);
+    found.push(kernelSpan(join.from, beginUs, endUs, at));
+    found.push({ name: joinText(join), ph: 'i', s: 'g', cat: 'kernel', ...at, ts: us(event.ns), args: { ...join } });
+    beginUs = us(event.ns);
+    name = join.to;
+  }
+  if (found.length > 0) found.push(kernelSpan(name, beginUs, us(lastNs), { pid: PID, tid: tidOf(KERNEL_ROW) }));
+  return found;
+}
+
+function kernelSpan(
+  release: string | null,
+  beginUs: number,
+  endUs: number,
+  at: { pid: number; tid: number },
+): TraceEvent {
+  const dur = Math.max(0, endUs - beginUs);
+  return { name: `Linux ${release ?? '?'}`, ph: 'X', cat: 'kernel', ...at, ts: beginUs, dur };
 }

@@ -30,6 +30,20 @@ export async function copyOut(fd: number, output: Output, from = 0): Promise<num
   }
 }
 
+const PROBE_BYTES = 4096;
+
+/**
+ * Whether the content of `fd` begins with bytes that a terminal would not show: control characters other than tab, newline
+ * and return. Escape counts: what was kept by others must not steer the operator's terminal.
+ */
+export async function looksBinary(fd: number): Promise<boolean> {
+  const probe = Buffer.alloc(PROBE_BYTES);
+  const { bytesRead } = await readFd(fd, probe, 0, probe.length, 0);
+  return probe
+    .subarray(0, bytesRead)
+    .some((byte) => byte === 0x7f || (byte < 0x20 && ![0x09, 0x0a, 0x0d].includes(byte)));
+}
+
 /** Everything that `input` gives, written to `fd` from its beginning. @returns how many bytes */
 export async function copyIn(input: AsyncIterable<Uint8Array | string>, fd: number): Promise<number> {
   let position = 0;

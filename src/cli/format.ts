@@ -61,6 +61,18 @@ export function time(ms: number | null): string {
   return ms < 1000 ? `${Number(ms.toFixed(1))} ms` : `${Number((ms / 1000).toFixed(2))} s`;
 }
 
+/** How long ago, roughly: 90_000 as `90 s`, then minutes, hours, days. */
+export function age(ms: number): string {
+  const steps: readonly (readonly [string, number])[] = [
+    ['s', 1000],
+    ['min', 60_000],
+    ['h', 3_600_000],
+    ['d', 86_400_000],
+  ];
+  const [unit, unitMs] = steps.findLast(([, each]) => ms >= 2 * each) ?? steps[0]!;
+  return `${Math.max(0, Math.floor(ms / unitMs))} ${unit}`;
+}
+
 /** A command as it could be typed into a shell; text from outside never brings control characters to the terminal. */
 export function shellWords(argv: readonly string[]): string {
   return argv

@@ -7,7 +7,7 @@ import { EXIT, type ExitCode } from './exit-codes.js';
 import { time } from './format.js';
 import { interruptible, LEFT } from './interruptible.js';
 import { ProgressView } from './progress.js';
-import { followUpdate, isConnectionLoss } from './reconnect.js';
+import { followUpdate, isConnectionLoss, updateOf } from './reconnect.js';
 import { renderError } from './render-error.js';
 
 /** One handover, by whichever method. */
@@ -16,13 +16,13 @@ export type HandoverRequest =
   | { readonly method: 'rollback'; readonly params: LuodParams<'rollback'> };
 
 /** Number of the newest attempt that is over (an update may continue a prepared one); -1 when there is none. */
-async function newestEnded(luod: Luod): Promise<number> {
+export async function newestEnded(luod: Luod): Promise<number> {
   const { timelines } = (await luod.request('timeline', { all: true })).result;
   return Math.max(-1, ...timelines.filter((each) => each.endNs !== null).map((each) => each.attempt));
 }
 
 /** Every step of an update at its deadline, one after the other. */
-function longestMs(limits: LuodParams<'update'>['limits']): number {
+export function longestMs(limits: LuodParams<'update'>['limits']): number {
   const all = { ...DEADLINES, ...limits };
   return all.standbyMs + all.prepareMs + all.blackoutMs + all.cancelMs + all.goMs + all.finishMs + all.retireMs;
 }
@@ -40,7 +40,7 @@ export async function handover(context: Context, { method, params }: HandoverReq
         if (left.signal.aborted || !isConnectionLoss(error)) throw error;
         progress.clear();
         context.tell(`luoctl: luod is gone; waiting for it to come back, the ${method} goes on`);
-        return followUpdate(context, params.name, before, {
+        return followUpdate(context, updateOf(params.name), before, {
           deadlineMs: longestMs(params.limits),
           signal: left.signal,
         });

@@ -11,7 +11,7 @@ import { VERBS } from './verbs/index.js';
 import type { OptionSpec, Verb } from './verb.js';
 
 /** Verbs whose failure can mean: an update was begun and rolled back. */
-const TRANSITIONS: ReadonlySet<string> = new Set(['update', 'rollback', 'prepare']);
+const TRANSITIONS: ReadonlySet<string> = new Set(['update', 'rollback', 'prepare', 'kexec']);
 
 const GLOBAL_OPTIONS: readonly OptionSpec[] = [
   { flags: '--dir <dir>', help: 'directory of luod’s sockets (default: LUO_DIR, or by user)' },

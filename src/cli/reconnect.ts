@@ -4,7 +4,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { LuoError } from '../base/errors.js';
-import type { UpdateResult } from '../protocol/spec.js';
+import type { Status, Timeline, UpdateResult } from '../protocol/spec.js';
 import type { Context, Luod } from './context.js';
 
 const PAUSE_MS = 100;
@@ -49,31 +49,64 @@ function concerns(scope: readonly string[], name: string): boolean {
   );
 }
 
+/** The attempt that is waited for: what to call it, and how to know it. */
+export interface Followed {
+  /** With its article: `the update of 'cache'`. */
+  readonly what: string;
+  /** Without one: `update of 'cache'`. */
+  readonly kind: string;
+  /** What to do when the next luod does not know of it. */
+  readonly remedy: string;
+  isIt(timeline: Timeline): boolean;
+  /** The process that serves now; null: it is about many. */
+  pidOf(status: Status): number | null;
+}
+
+/** An update or a rollback of one service. */
+export function updateOf(name: string): Followed {
+  return {
+    what: `the update of '${name}'`,
+    kind: `update of '${name}'`,
+    remedy: `Look with luoctl status ${name} at the command that runs; type it again if it is the old one.`,
+    isIt: ({ scope }) => concerns(scope, name),
+    pidOf: ({ services }) => services.find((service) => service.name === name)?.pid ?? null,
+  };
+}
+
+/** A kexec that is waited for in the kernel that it was to replace. */
+export const KEXEC: Followed = {
+  what: 'the kexec',
+  kind: 'kexec',
+  remedy: 'This kernel still runs: look with luoctl status, then type it again.',
+  isIt: ({ gap }) => gap === 'kexec',
+  pidOf: () => null,
+};
+
 /**
- * What became of the update of `name` that was asked for after attempt `before` had ended, told by the timeline of a
- * luod that came back. Waits while it runs.
+ * What became of what was asked for after attempt `before` had ended, told by the timeline of a luod that
+ * came back. Waits while it runs.
  * @param before the newest ended attempt at the time of the request; -1: there was none
  * @param patience how long the update may still take
  * @throws LuoError PROTO_CLOSED no such attempt: what became of the request is not known
  */
 export async function followUpdate(
   context: Context,
-  name: string,
+  followed: Followed,
   before: number,
   patience: Patience,
 ): Promise<UpdateResult> {
   const { signal } = patience;
   const end = performance.now() + patience.deadlineMs;
   for (;;) {
-    const found = await look(context, name, before, { ...patience, deadlineMs: RECONNECT_MS });
+    const found = await look(context, followed, before, { ...patience, deadlineMs: RECONNECT_MS });
     if (found === 'none') {
-      throw new LuoError('PROTO_CLOSED', `luod was lost, and the next one knows of no such update of '${name}'`, {
-        remedy: `Look with luoctl status ${name} at the command that runs; type it again if it is the old one.`,
+      throw new LuoError('PROTO_CLOSED', `luod was lost, and the next one knows of no such ${followed.kind}`, {
+        remedy: followed.remedy,
       });
     }
     if (typeof found === 'object') return found;
     if (performance.now() >= end) {
-      throw new LuoError('CALL_TIMEOUT', `the update of '${name}' is still running`, {
+      throw new LuoError('CALL_TIMEOUT', `${followed.what} is still running`, {
         remedy: 'Follow it with luoctl watch, or end it with luoctl cancel.',
       });
     }
@@ -84,7 +117,7 @@ export async function followUpdate(
 /** One look, on a connection of its own; a luod that goes away meanwhile counts as `running`: look again. */
 async function look(
   context: Context,
-  name: string,
+  followed: Followed,
   before: number,
   patience: Patience,
 ): Promise<UpdateResult | 'running' | 'none'> {
@@ -92,7 +125,7 @@ async function look(
   try {
     const { timelines } = (await luod.request('timeline', { all: true })).result;
     const mine = timelines
-      .filter((timeline) => timeline.attempt > before && concerns(timeline.scope, name))
+      .filter((timeline) => timeline.attempt > before && followed.isIt(timeline))
       .sort((a, b) => b.attempt - a.attempt)[0];
     if (!mine) return 'none';
     if (mine.endNs === null) return 'running';
@@ -103,7 +136,7 @@ async function look(
       generation: status.generation,
       blackoutMs: mine.blackoutMs,
       pidBefore: null,
-      pidAfter: status.services.find((service) => service.name === name)?.pid ?? null,
+      pidAfter: followed.pidOf(status),
       ...(mine.error === undefined ? {} : { error: mine.error }),
     };
   } catch (error) {

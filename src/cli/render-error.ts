@@ -14,6 +14,7 @@ const ROLLED_BACK: ReadonlySet<ErrorCode> = new Set([
   'MEMBER_DIED',
   'SUCCESSOR_DIED',
   'SUCCESSOR_TIMEOUT',
+  'KEXEC_RETURNED',
 ]);
 
 /** Exit code of a failed request; `transition` says that the request was to begin one, which luod then rolled back. */
@@ -27,6 +28,8 @@ export function exitCodeOf(error: LuoError, transition: boolean): ExitCode {
 /** The facts in `data` that are worth a line: lists of names and single words. */
 function dataLines(data: Readonly<Record<string, unknown>> | undefined): string[] {
   return Object.entries(data ?? {}).flatMap(([key, value]) => {
+    // The checks of a preflight are shown as the table that they are (preflight-table.ts).
+    if (key === 'checks') return [];
     if (Array.isArray(value) && value.length > 0)
       return [`${key}: ${value.map(factText).join(key === 'cycle' || key === 'path' ? ' -> ' : ', ')}`];
     if (['string', 'number', 'boolean'].includes(typeof value)) return [`${key}: ${String(value)}`];

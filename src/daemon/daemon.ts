@@ -262,7 +262,7 @@ export class Daemon {
     const onError = (error: unknown): void => options.log.warn({ error: String(error) }, 'journal copy not written');
     const copy = join(options.dir, 'journal');
     let daemon: Daemon;
-    if (known) {
+    if (known && !isAboutNothing(readJournal(known.fd).records)) {
       const { records, sizeBytes } = readJournal(known.fd);
       daemon = new Daemon(options, custody, new Journal(known, sizeBytes, copy, onError), records);
     } else {
@@ -271,7 +271,7 @@ export class Daemon {
       const arrived = await readArrival(custody, options.log);
       writeRecords(fresh.fd, arrived?.records ?? []);
       const { records, sizeBytes } = readJournal(fresh.fd);
-      await custody.put(JOURNAL_ENTRY, ownerOf(options.uid, '(luod)'), {}, [fresh]);
+      await custody.put(JOURNAL_ENTRY, ownerOf(options.uid, '(luod)'), {}, [fresh], true);
       for (const { name, owner, meta } of arrived?.parcels ?? []) await custody.put(name, owner, meta, []);
       daemon = new Daemon(options, custody, new Journal(fresh, sizeBytes, copy, onError), records);
       if (arrived) faultPoint('luod.arrived');
@@ -872,7 +872,12 @@ export class Daemon {
     return this.#currentOf(participant) ?? participant;
   }
 
+  /** Whether a process of this owner has what came over and acts. Of one that speaks luo only its go says that. */
   #serves(owner: string): boolean {
+    const member = this.#orchestrator.plan?.members.find((one) => one.owner === owner);
+    if (member?.protocol === 'luo') {
+      return this.#participants.all().some((one) => one.owner === owner && one.record.acting && one.connected);
+    }
     const service = owner.slice(owner.indexOf(':') + 1);
     if (this.#services.has(service) && this.#services.record(service).owner === owner) {
       return this.#services.current(service)?.record.ready === true;
@@ -962,4 +967,14 @@ export class Daemon {
       participants: participantFiles(this.#participants.all()),
     });
   }
+}
+
+/**
+ * An earlier luod could not read what the last kernel left, and nothing has happened since: this one may be new enough to read it.
+ */
+function isAboutNothing(records: readonly JournalRecord[]): boolean {
+  const arrival = records.find((record) => record.kind === 'kexec.arrival')?.arrival as { error?: unknown } | undefined;
+  if (arrival?.error === undefined) return false;
+  const ours = new Set(['service', 'handle', 'participant', 'engine', 'box.sealed']);
+  return !records.some((record) => ours.has(record.kind));
 }

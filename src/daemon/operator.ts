@@ -24,6 +24,18 @@ import { ownerOf } from './service.js';
 import type { Services } from './services.js';
 import type { Timelines } from './timeline.js';
 
+/** The plan of an update across the kexec gap in which there is no participant. */
+const NOBODY: EnginePlan = {
+  gap: 'kexec',
+  scope: [],
+  members: [],
+  steps: [],
+  cycles: [],
+  go: [],
+  left: [],
+  pulled: [],
+};
+
 export interface OperatorParts {
   readonly uid: number;
   readonly version: string;
@@ -342,7 +354,13 @@ export class Operator {
 
   /** The plan of an update of everything across the kexec gap. @throws LuoError as the engine refuses it */
   kexecPlan(): EnginePlan {
-    return this.#enginePlan('kexec', this.#everybody());
+    try {
+      return this.#enginePlan('kexec', this.#everybody());
+    } catch (error) {
+      // Boxes cross, and the kernel can be replaced, also where nobody has joined.
+      if (error instanceof LuoError && error.code === 'PLAN_EMPTY') return NOBODY;
+      throw error;
+    }
   }
 
   /** Is what is prepared an update of exactly this service by this command? */

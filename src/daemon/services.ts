@@ -638,8 +638,10 @@ export class Services {
       this.markReady(instance);
       return;
     }
+    // One whose state is kept has spoken before, and will: on a slow machine that may take longer.
+    const speakMs = this.#host.hasKept(service.record.owner) ? deadlineMs : Math.min(SPEAK_MS, deadlineMs);
     try {
-      await instance.when('spoke', Math.min(SPEAK_MS, deadlineMs), () => new LuoError('PROTO_TIMEOUT', 'silent'));
+      await instance.when('spoke', speakMs, () => new LuoError('PROTO_TIMEOUT', 'silent'));
     } catch (error) {
       if (!(error instanceof LuoError) || error.code !== 'PROTO_TIMEOUT') throw error;
       // It speaks no protocol, as far as can be seen: it lives, and that has to be enough.

@@ -4,7 +4,8 @@
  * started (`arrive`); nothing is parsed before the session is safe, and of the manifest only the head.
  *
  * The one loss that no program can prevent is the keeper's own death between the return of the call and its table: then
- * the session closes with it. Unhappy: a device that somebody else holds is tried again until the deadline.
+ * the session closes with it. Unhappy: a device that somebody else holds is tried again until the deadline; a table without
+ * room refuses before the call, since what is taken from the kernel and not kept is lost.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LuoError } from '../base/errors.js';
@@ -61,8 +62,10 @@ export async function createSession(
 ): Promise<number> {
   const held = await open(device, deadlineMs ?? OPEN_MS);
   try {
+    const entry = OUTGOING_ENTRY + name;
+    store.checkRoom(OWNER, entry);
     const fd = called('create', name, () => device.create(held.fd, name));
-    store.put(OWNER, [{ name: OUTGOING_ENTRY + name, fds: [fd] }], false);
+    store.put(OWNER, [{ name: entry, fds: [fd] }], false);
     faultPoint('keeper.session.created');
     return fd.fd;
   } finally {
@@ -137,16 +140,18 @@ function takeAll(store: Store, device: LiveupdateDevice, held: OwnedFd): KeeperA
         take(store, device, held, name);
         return { name, ok: true };
       } catch (error) {
-        const { errno } = LuoError.from(error);
-        return { name, ok: false, ...(errno === undefined ? {} : { errno }) };
+        const { code, errno } = LuoError.from(error);
+        return { name, ok: false, code, ...(errno === undefined ? {} : { errno }) };
       }
     });
   return { state: 'arrived', sessions, headDamaged: false };
 }
 
 function take(store: Store, device: LiveupdateDevice, held: OwnedFd, name: string): OwnedFd {
+  const entry = INCOMING_ENTRY + name;
+  store.checkRoom(OWNER, entry);
   const fd = called('retrieve', name, () => device.retrieve(held.fd, name));
-  store.put(OWNER, [{ name: INCOMING_ENTRY + name, fds: [fd] }], false);
+  store.put(OWNER, [{ name: entry, fds: [fd] }], false);
   faultPoint('keeper.session.retrieved');
   return fd;
 }

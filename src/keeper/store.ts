@@ -68,6 +68,11 @@ export class Store {
     this.#count(owner, fds, weights);
   }
 
+  /** Before what cannot be done twice: would `put` take one fd more of this owner under `name`? @throws LuoError as `put` */
+  checkRoom(owner: string, name: string): void {
+    this.#check(owner, [{ name, fds: new Array<OwnedFd>(1) }], false);
+  }
+
   /** An entry, its fds as numbers (borrowed) added to `fds`. @throws LuoError KEEPER_UNKNOWN */
   get(name: string, fds: number[]): KeeperEntry {
     const entry = this.#entries.get(name);

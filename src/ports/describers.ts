@@ -72,6 +72,25 @@ export interface DeviceDescriber {
   describe(sysfsPath: string): DeviceDescription;
 }
 
+/** What was done to a device that nobody claimed. */
+export interface DeviceReset {
+  /** The kernel's name of the method: `flr`, `pm`, `bus`, …; `none`: it has none, so that its registers stay as they are. */
+  readonly method: string;
+  /** Of a PCI device: it could do DMA, and cannot any more. */
+  readonly busMasterOff: boolean;
+}
+
+/** What luod does at finish to a device of the last kernel that nobody claimed. */
+export interface DeviceResetter {
+  /**
+   * Stop its DMA and reset it. A device that the kernel drives, or that others hang on, is not touched.
+   * @param sysfsPath as in {@link DeviceDescriber}
+   * @throws LuoError HANDLE_UNKNOWN, PROTO_INVALID; HANDLE_BUSY a driver of the kernel has it, or devices are behind it; SYS every
+   *   method failed (`errno` of the last, `data.tried`); CALL_TIMEOUT it goes on, and nobody waits any more
+   */
+  reset(sysfsPath: string): Promise<DeviceReset>;
+}
+
 export interface GlobalDescription {
   readonly name: string;
   /** The calls in which its participant saves it and brings it back: nobody else can. */

@@ -177,7 +177,6 @@ export interface ManifestBody {
 export function readSlots(layout: ManifestLayout, read: (offset: number, length: number) => Uint8Array): ManifestBody {
   const slots = [0, 1].map((at) => slotAt(layout.headBytes + at * layout.slotBytes, layout, read));
   const good = slots.filter((slot) => slot.kind === 'good').sort((a, b) => b.sequence - a.sequence);
-  const damaged = slots.filter((slot) => slot.kind === 'damaged').length;
   const newer = slots.find((slot) => slot.kind === 'newer');
   if (newer) {
     throw new LuoError(
@@ -192,6 +191,9 @@ export function readSlots(layout: ManifestLayout, read: (offset: number, length:
       remedy: 'the sessions stay held until the next boot; what is in them cannot be told apart without it',
     });
   }
+  // Only before the second body was written is there nothing in one of them.
+  const isRead = (slot: Slot): boolean => slot.kind === 'good' || (slot.kind === 'empty' && best.sequence === 1);
+  const damaged = slots.filter((slot) => !isRead(slot)).length;
   // The damaged one may have been the later one, which alone would say that everybody had stopped.
   return { body: best.body, frozen: best.frozen && damaged === 0, sequence: best.sequence, damaged };
 }
@@ -257,7 +259,13 @@ export interface KeeperArrival {
   readonly state: 'off' | 'missing' | 'held' | 'broken' | 'cold' | 'arrived';
   readonly error?: { readonly code: string; readonly message: string; readonly errno?: string };
   /** The sessions that the manifest names. */
-  readonly sessions: readonly { readonly name: string; readonly ok: boolean; readonly errno?: string }[];
+  readonly sessions: readonly {
+    readonly name: string;
+    readonly ok: boolean;
+    /** Why it could not be had. */
+    readonly code?: string;
+    readonly errno?: string;
+  }[];
   /** Neither head could be read: there may be sessions that nobody knows of. */
   readonly headDamaged: boolean;
 }

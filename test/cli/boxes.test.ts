@@ -105,6 +105,23 @@ test('take --remove of a thing without content leaves it in and is a usage error
   assert.equal(counts.removed, 0);
 });
 
+test('binary content is not written to a terminal, and stays in the box', async () => {
+  using memfd = memfdOf('PK\u0003\u0004');
+  const counts = serve(memfd.fd);
+  const terminal = await luoctl(fake.dir, ['take', 'keys', 'k', '--remove'], { tty: true });
+  assert.equal(terminal.code, 2);
+  assert.match(terminal.err, /is binary.*> FILE/);
+  assert.equal(terminal.out, '');
+  assert.equal(counts.removed, 0);
+  assert.equal((await luoctl(fake.dir, ['take', 'keys', 'k'])).out, 'PK\u0003\u0004');
+});
+
+test('text is written to a terminal', async () => {
+  using memfd = memfdOf('zwölf\n\tdreizehn\r\n');
+  serve(memfd.fd);
+  assert.equal((await luoctl(fake.dir, ['take', 'keys', 'k'], { tty: true })).out, 'zwölf\n\tdreizehn\r\n');
+});
+
 test('take --exec gives the entry as fd 3 and ends as the command does', async () => {
   using memfd = memfdOf('content');
   const counts = serve(memfd.fd, 'socket');

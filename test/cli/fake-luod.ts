@@ -70,11 +70,7 @@ const GOOD: Answers = {
   load: () => ({ image: samples.image }),
   unload: () => ({}),
   preflight: () => samples.preflight,
-  kexec: ({ fake, reply }) => {
-    reply.progress({ what: 'jump' });
-    setImmediate(() => fake.drop());
-    return NONE;
-  },
+  kexec: () => samples.returned,
   blobPut: () => ({ sizeBytes: 5 }),
   blobList: () => ({ blobs: [{ name: 'notes', sizeBytes: 5, direction: 'outgoing' }] }),
   blobDrop: () => ({}),

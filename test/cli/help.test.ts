@@ -40,7 +40,8 @@ for (const verb of VERBS) {
     // A follower would not end by itself.
     const once = args.filter((word) => word !== '-f');
     const { code, err } = await luoctl(fake.dir, once, { stdin: 'x' });
-    assert.equal(code, 0, err);
+    // A kexec that succeeds does not end, but its kernel does: what answers is one that came back.
+    assert.equal(code, verb.name === 'kexec' ? 3 : 0, err);
   });
 }
 

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, beforeEach, test } from 'node:test';
 import { chromeTrace } from '../../src/cli/chrome-trace.js';
+import type { Timeline } from '../../src/protocol/spec.js';
 import type { DoctorCheck } from '../../src/ports/doctor.js';
 import { FakeLuod, NONE } from './fake-luod.js';
 import { luoctl, startLuoctl } from './luoctl.js';
@@ -225,6 +226,61 @@ test('a chrome trace of a running or empty update has no event without a time', 
     if (event.ph === 'X') assert.ok(Number.isFinite(event.dur) && event.dur! >= 0);
   }
   assert.equal(running.traceEvents.find((event) => event.name === 'retire')?.dur, 0);
+});
+
+test('a timeline over a kexec says between which kernels the clocks are joined, and how far off that may be', async () => {
+  fake.answers.timeline = () => ({ timelines: [samples.crossing] });
+  const { out } = await luoctl(fake.dir, ['timeline']);
+  const lines = out.split('\n');
+  assert.match(lines[0]!, /^attempt 7 \(kexec\) .* blackout 4\.01 s ±1000 ms$/);
+  const jump = lines.findIndex((line) => / jump /.test(line));
+  assert.equal(lines[jump + 1], '— kernel 7.2.13 → 7.3.4, ±1000 ms —');
+  assert.match(lines[jump + 2]!, /^ +3950\.00 +go\.sent +cache#2/);
+  assert.equal(lines.at(-1), '');
+});
+
+test('an arrival that says nothing of clocks and kernels, or too much, is still one line', async () => {
+  const arrived = (detail: unknown) =>
+    luoctlTimeline({ ...samples.crossing, events: [{ ns: 1_000_000_000, what: 'arrived', detail }] });
+  assert.match(await arrived(undefined), /^— kernel \? → \?, clocks not compared —$/m);
+  assert.match(await arrived({ from: 7, to: '', uncertaintyMs: 'much' }), /^— kernel \? → \?, clocks not compared —$/m);
+  assert.match(
+    await arrived({ from: '7\u001b[2J', to: '8', uncertaintyMs: 1 }),
+    /^— kernel 7\ufffd\[2J → 8, ±1 ms —$/m,
+  );
+});
+
+async function luoctlTimeline(timeline: Timeline): Promise<string> {
+  fake.answers.timeline = () => ({ timelines: [timeline] });
+  return (await luoctl(fake.dir, ['timeline'])).out;
+}
+
+test('the chrome trace of a kexec has a row that says which kernel ran when', () => {
+  const { traceEvents, otherData } = chromeTrace(samples.crossing);
+  const row = traceEvents.find((event) => event.name === 'thread_name' && event.args!.name === 'kernel')!.tid;
+  const onRow = traceEvents.filter((event) => event.tid === row && event.ph !== 'M');
+  assert.deepEqual(
+    onRow.map(({ name, ph, ts, dur }) => [name, ph, ts, dur]),
+    [
+      ['Linux 7.2.13', 'X', 0, 14_000],
+      ['kernel 7.2.13 → 7.3.4, ±1000 ms', 'i', 3_900_000, undefined],
+      ['Linux 7.3.4', 'X', 3_900_000, 150_000],
+    ],
+  );
+  assert.equal(otherData.uncertaintyMs, 1000);
+  assert.equal(chromeTrace(samples.timeline).otherData.uncertaintyMs, null);
+});
+
+test('clocks that were joined badly, so that the next kernel seems to begin before the jump, give no negative length', () => {
+  const early = samples.crossing.events.map((event, index) => (index < 5 ? event : { ...event, ns: event.ns - 4.5e9 }));
+  const { traceEvents } = chromeTrace({
+    ...samples.crossing,
+    events: early,
+    endNs: 550_000_000,
+    blackoutMs: -490,
+    blackouts: { 'cache#1': -490 },
+  });
+  for (const event of traceEvents) if (event.ph === 'X') assert.ok(event.dur! >= 0, event.name);
 });
 
 const check = (change: Partial<DoctorCheck>): DoctorCheck => ({

@@ -99,7 +99,7 @@ const plain: [string[], string, unknown, RegExp][] = [
   [['kill', 'cache', '--signal', 'hup'], 'kill', { name: 'cache', signal: 'SIGHUP' }, /^cache: SIGHUP sent\n$/],
   [['kill', 'cache', '-s', 'SIGUSR1'], 'kill', { name: 'cache', signal: 'SIGUSR1' }, /SIGUSR1/],
   [['plan'], 'plan', {}, /^gap +handover$/m],
-  [['plan', 'a', 'b', '--gap', 'kexec'], 'plan', { gap: 'kexec', scope: ['a', 'b'] }, /^2 +|STEP/m],
+  [['plan', 'a', 'b', '--gap', 'handover'], 'plan', { gap: 'handover', scope: ['a', 'b'] }, /^2 +|STEP/m],
   [
     ['prepare', 'a', 'b', '--prepared-max', '1h'],
     'prepare',

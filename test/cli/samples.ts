@@ -117,6 +117,17 @@ export const aborted: UpdateResult = {
   },
 };
 
+/** A kexec whose reboot(2) came back: the one answer that it can have. */
+export const returned: UpdateResult = {
+  ...committed,
+  outcome: 'aborted',
+  generation: 3,
+  blackoutMs: null,
+  pidBefore: null,
+  pidAfter: null,
+  error: { code: 'KEXEC_RETURNED', message: 'no image is loaded (any more)', errno: 'EINVAL' },
+};
+
 export const plan: Plan = {
   gap: 'handover',
   scope: ['cache'],
@@ -152,5 +163,31 @@ export const timeline: Timeline = {
     { ns: 1_014_000_000, what: 'go.sent', participant: 'cache#2', detail: { member: 'cache#1' } },
     { ns: 1_015_000_000, what: 'go.acked', participant: 'cache#2', detail: { member: 'cache#1' } },
     { ns: 1_016_000_000, what: 'retire.sent', participant: 'cache#1' },
+  ],
+};
+
+/** An update that began in one kernel and ended in the next: times after `arrived` are joined. */
+export const crossing: Timeline = {
+  ...timeline,
+  gap: 'kexec',
+  endNs: 5_050_000_000,
+  blackoutMs: 4010,
+  blackouts: { 'cache#1': 4010 },
+  luodDeaths: 0,
+  events: [
+    { ns: 1_000_000_000, what: 'begun' },
+    { ns: 1_010_000_000, what: 'freeze.sent', participant: 'cache#1', phase: 'freezing' },
+    { ns: 1_011_000_000, what: 'freeze.acked', participant: 'cache#1', phase: 'freezing' },
+    { ns: 1_012_000_000, what: 'decide.sent', phase: 'committing', detail: { want: 'committed' } },
+    { ns: 1_014_000_000, what: 'jump', phase: 'committing' },
+    {
+      ns: 4_900_000_000,
+      what: 'arrived',
+      phase: 'committing',
+      detail: { attempt: 7, from: '7.2.13', to: '7.3.4', offsetNs: 3_000_000_000, uncertaintyMs: 1000 },
+    },
+    { ns: 4_950_000_000, what: 'go.sent', participant: 'cache#2', detail: { member: 'cache#1' } },
+    { ns: 5_020_000_000, what: 'go.acked', participant: 'cache#2', detail: { member: 'cache#1' } },
+    { ns: 5_050_000_000, what: 'settled', detail: { state: 'normal', stuck: [] } },
   ],
 };

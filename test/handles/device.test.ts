@@ -76,12 +76,38 @@ suite('a device', () => {
     assert.deepEqual(describe(`/sys/${NIC}/net/eth0`).ancestors, [`/sys/${NIC}`, `/sys/${BRIDGE}`, `/sys/${BUS}`]);
   });
 
-  test('crosses a handover, and is reset by a kexec if it can be', () => {
+  test('is named by its place in the tree also where the path begins below /sys', () => {
+    for (const path of [`/${NIC}`, '/bus/pci/devices/0000:03:00.0']) assert.equal(describe(path).path, `/sys/${NIC}`);
+  });
+
+  test('crosses a handover as it is; over a kexec only its owner takes part, and the reason says what becomes of it', () => {
     const { viable } = describe(`/sys/${NIC}`);
-    assert.equal(viable.handover.ok, true);
-    assert.equal(viable.kexec.ok, false);
-    assert.match(viable.kexec.reason, /may reset it \(flr, bus\)/);
-    assert.match(describe(`/sys/${BRIDGE}`).viable.kexec.reason, /cannot reset it/);
+    assert.deepEqual(viable.handover, { ok: true, reason: '' });
+    assert.equal(viable.kexec.ok, true);
+    for (const said of [/preserves nothing/, /bus mastering is switched off/, /driver 'mlx5_core' .* starts it anew/])
+      assert.match(viable.kexec.reason, said);
+  });
+
+  test('that user space drives may be reset by the next kernel, if there is a way to', () => {
+    for (const [driver, methods, said] of [
+      ['vfio-pci', 'flr bus\n', /may be reset when it is opened or not claimed \(flr, bus\)/],
+      ['vfio-pci', '\n', /nothing resets it/],
+      ['uio_pci_generic', '', /nothing resets it/],
+      [null, 'pm\n', /may be reset .* \(pm\)/],
+    ] as const) {
+      rmSync(join(root, 'devices/card'), { recursive: true, force: true });
+      device('devices/card', { reset_method: methods });
+      if (driver !== null) link('devices/card/driver', `bus/pci/drivers/${driver}`);
+      const { ok, reason } = describe('/sys/devices/card').viable.kexec;
+      assert.equal(ok, true);
+      assert.match(reason, said);
+      assert.doesNotMatch(reason, /bus mastering/, 'it is no PCI device');
+    }
+  });
+
+  test('none of a tree stands in the way of a plan: every ancestor is viable over kexec', () => {
+    const { ancestors } = describe(`/sys/${NIC}`);
+    for (const path of ancestors) assert.equal(describe(path).viable.kexec.ok, true, path);
   });
 });
 

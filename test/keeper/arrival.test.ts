@@ -1,61 +1,36 @@
 // Goal: at its start in a new kernel the keeper takes everything that the manifest names before anything else happens, and
 // says what it found; whatever fails, what it has it keeps. The device is the model of the kernel's.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { afterEach, test } from 'node:test';
 import { LuoError } from '../../src/base/errors.js';
-import { arrive, createSession, retrieveSession, type LiveupdateDevice } from '../../src/keeper/liveupdate.js';
+import { arrive, createSession, retrieveSession } from '../../src/keeper/liveupdate.js';
 import { Store } from '../../src/keeper/store.js';
-import {
-  ARRIVAL_ENTRY,
-  encodeHeads,
-  encodeSlot,
-  planManifest,
-  type KeeperArrival,
-} from '../../src/protocol/manifest.js';
-import { SysError, eventfd, ftruncate, memfdCreate, pwrite } from '../../src/sys/index.js';
-import type { OwnedFd } from '../../src/sys/index.js';
+import { ARRIVAL_ENTRY, type KeeperArrival } from '../../src/protocol/manifest.js';
+import { pwrite } from '../../src/sys/index.js';
 import { ERRNO } from '../../src/abi/index.js';
+import { leakCheck } from '../sys/support.js';
+import { FakeDevice } from './fake-device.js';
 
-/** A device whose sessions are eventfds, and that fails as it is told. */
-class FakeDevice implements LiveupdateDevice {
-  readonly calls: string[] = [];
-  readonly manifest: OwnedFd;
-  readonly sessions = new Set<string>(['luod', 'one', 'two']);
-  openErrors: number[] = [];
-  retrieveErrors = new Map<string, number>();
+leakCheck();
 
-  constructor(names: readonly string[] = ['luod', 'one', 'two']) {
-    const layout = planManifest(names, 200);
-    this.manifest = memfdCreate('fake-manifest');
-    ftruncate(this.manifest.fd, layout.fileBytes);
-    for (const part of encodeHeads(layout, names)) pwrite(this.manifest.fd, part.bytes, part.offset);
-    const slot = encodeSlot(layout, {}, { frozen: true, sequence: 1 });
-    pwrite(this.manifest.fd, slot.bytes, slot.offset);
-  }
-  open(): OwnedFd {
-    const errno = this.openErrors.shift();
-    if (errno !== undefined) throw new SysError('open', errno);
-    this.calls.push('open');
-    return eventfd(0);
-  }
-  create(_device: number, name: string): OwnedFd {
-    this.calls.push(`create ${name}`);
-    return eventfd(0);
-  }
-  retrieve(_device: number, name: string): OwnedFd {
-    this.calls.push(`retrieve ${name}`);
-    const errno = this.retrieveErrors.get(name);
-    if (errno !== undefined) throw new SysError('ioctl', errno);
-    if (!this.sessions.has(name)) throw new SysError('ioctl', ERRNO.ENOENT);
-    return eventfd(0);
-  }
-  retrieveFd(): OwnedFd {
-    this.calls.push('retrieve manifest');
-    return this.manifest.dup();
-  }
+let open: { close(): void }[] = [];
+afterEach(() => {
+  for (const each of open) each.close();
+  open = [];
+});
+
+function newDevice(names?: readonly string[]): FakeDevice {
+  const device = new FakeDevice(names);
+  open.push(device.manifest);
+  return device;
 }
 
-const newStore = (): Store => new Store({ fdsMax: 100, ownerFdsMax: 100, metaBytesMax: 100_000 });
+function newStore(fdsMax = 100): Store {
+  const store = new Store({ fdsMax, ownerFdsMax: 100, metaBytesMax: 100_000 });
+  open.push({ close: () => store.clear() });
+  return store;
+}
+
 const names = (store: Store): string[] =>
   store
     .list()
@@ -64,7 +39,7 @@ const names = (store: Store): string[] =>
 const said = (store: Store): KeeperArrival => store.get(ARRIVAL_ENTRY, []).meta as KeeperArrival;
 
 test('the session is kept before the manifest is read, and the rest follows', async () => {
-  const device = new FakeDevice();
+  const device = newDevice();
   const store = newStore();
   const found = await arrive(store, device);
   assert.deepEqual(device.calls, ['open', 'retrieve luod', 'retrieve manifest', 'retrieve one', 'retrieve two']);
@@ -77,8 +52,6 @@ test('the session is kept before the manifest is read, and the rest follows', as
   ]);
   assert.equal(found.state, 'arrived');
   assert.deepEqual(said(store), found);
-  store.clear();
-  device.manifest.close();
 });
 
 test('a cold boot, no device, a broken one and a held one are told apart', async () => {
@@ -88,52 +61,121 @@ test('a cold boot, no device, a broken one and a held one are told apart', async
     ['broken', (device: FakeDevice) => device.openErrors.push(ERRNO.EIO)],
     ['held', (device: FakeDevice) => device.openErrors.push(...Array<number>(100).fill(ERRNO.EBUSY))],
   ] as const) {
-    const device = new FakeDevice();
+    const device = newDevice();
     prepare(device);
     const store = newStore();
     assert.equal((await arrive(store, device, 50)).state, state);
     assert.deepEqual(names(store), ['luod/arrival']);
-    store.clear();
-    device.manifest.close();
   }
 });
 
 test('a device that somebody lets go of in time is waited for', async () => {
-  const device = new FakeDevice();
+  const device = newDevice();
   device.openErrors.push(ERRNO.EBUSY, ERRNO.EBUSY);
   const store = newStore();
   assert.equal((await arrive(store, device, 5_000)).state, 'arrived');
-  store.clear();
-  device.manifest.close();
 });
 
 test('a session that cannot be had is named, and the others are kept', async () => {
-  const device = new FakeDevice();
+  const device = newDevice();
   device.retrieveErrors.set('one', ERRNO.EINVAL);
   const store = newStore();
   const { sessions } = await arrive(store, device);
   assert.deepEqual(sessions, [
-    { name: 'one', ok: false, errno: 'EINVAL' },
+    { name: 'one', ok: false, code: 'SESSION_TAKEN', errno: 'EINVAL' },
     { name: 'two', ok: true },
   ]);
   assert.ok(names(store).includes('incoming/two'));
-  store.clear();
-  device.manifest.close();
 });
 
 test('without a readable head only the session luod is held, and that is said', async () => {
-  const device = new FakeDevice();
+  const device = newDevice();
   pwrite(device.manifest.fd, Buffer.alloc(1 << 16), 0);
   const store = newStore();
   const found = await arrive(store, device);
   assert.deepEqual([found.state, found.headDamaged], ['arrived', true]);
   assert.deepEqual(names(store), ['incoming/luod', 'luod/arrival', 'luod/manifest.arrived']);
-  store.clear();
-  device.manifest.close();
+});
+
+test('a name that the kernel does not have, and one that it cannot give, are named with why', async () => {
+  const device = newDevice(['luod', 'one', 'two', 'gone', 'dear']);
+  device.sessions.delete('gone');
+  device.sessions.add('dear');
+  device.retrieveErrors.set('dear', ERRNO.ENOMEM);
+  const store = newStore();
+  const { sessions } = await arrive(store, device);
+  assert.deepEqual(sessions.slice(2), [
+    { name: 'gone', ok: false, code: 'SESSION_MISSING', errno: 'ENOENT' },
+    { name: 'dear', ok: false, code: 'SYS', errno: 'ENOMEM' },
+  ]);
+});
+
+test('what the table has no room for is left with the kernel, where it is safe', async () => {
+  const device = newDevice();
+  // Room for the session luod, its manifest, and one more.
+  const store = newStore(3);
+  const { state, sessions } = await arrive(store, device);
+  assert.equal(state, 'arrived');
+  assert.deepEqual(sessions, [
+    { name: 'one', ok: true },
+    { name: 'two', ok: false, code: 'LIMIT_REACHED', errno: 'ENOSPC' },
+  ]);
+  assert.ok(!device.calls.includes('retrieve two'));
+  await assert.rejects(createSession(store, device, 'new'), { code: 'LIMIT_REACHED' });
+  await assert.rejects(retrieveSession(store, device, 'two'), { code: 'LIMIT_REACHED' });
+  assert.ok(!device.calls.includes('create new'));
+  store.drop(['incoming/one']);
+  await retrieveSession(store, device, 'two');
+});
+
+test('a manifest that cannot be taken out leaves the session held', async () => {
+  const device = newDevice();
+  device.retrieveFdError = ERRNO.ENOENT;
+  const store = newStore();
+  const found = await arrive(store, device);
+  assert.deepEqual([found.state, found.headDamaged, found.sessions], ['arrived', true, []]);
+  assert.deepEqual(names(store), ['incoming/luod', 'luod/arrival']);
+});
+
+test('a session luod that somebody else took is not taken for a cold boot', async () => {
+  const device = newDevice();
+  device.retrieveErrors.set('luod', ERRNO.EINVAL);
+  const store = newStore();
+  const found = await arrive(store, device);
+  assert.deepEqual([found.state, found.error?.code], ['broken', 'SESSION_TAKEN']);
+});
+
+test('one damaged head is enough for all names', async () => {
+  const device = newDevice();
+  pwrite(device.manifest.fd, Buffer.alloc(4096), 0);
+  const store = newStore();
+  const found = await arrive(store, device);
+  assert.equal(found.headDamaged, false);
+  assert.deepEqual(
+    found.sessions.map(({ ok }) => ok),
+    [true, true],
+  );
+});
+
+test('the device is closed again whatever happens', async () => {
+  for (const spoil of [
+    (_: FakeDevice) => undefined,
+    (device: FakeDevice) => device.sessions.clear(),
+    (device: FakeDevice) => device.retrieveErrors.set('luod', ERRNO.ENOMEM),
+    (device: FakeDevice) => pwrite(device.manifest.fd, Buffer.alloc(1 << 16), 0),
+  ]) {
+    const device = newDevice();
+    spoil(device);
+    const store = newStore();
+    await arrive(store, device);
+    assert.equal(device.openNow, false);
+    await assert.rejects(retrieveSession(store, device, 'nowhere'));
+    assert.equal(device.openNow, false);
+  }
 });
 
 test('sessions are made and taken one at a time, with the errors in words', async () => {
-  const device = new FakeDevice();
+  const device = newDevice();
   const store = newStore();
   assert.ok((await createSession(store, device, 'new')) >= 0);
   assert.ok((await retrieveSession(store, device, 'one')) >= 0);
@@ -148,6 +190,4 @@ test('sessions are made and taken one at a time, with the errors in words', asyn
   assert.equal(await code(retrieveSession(store, device, 'two')), 'SESSION_TAKEN');
   device.openErrors.push(...Array<number>(100).fill(ERRNO.EBUSY));
   assert.equal(await code(createSession(store, device, 'late', 50)), 'LIVEUPDATE_HELD');
-  store.clear();
-  device.manifest.close();
 });

@@ -11,6 +11,7 @@ import { KeeperClient, Listener, Peer } from '../../src/transport/index.js';
 import { until } from '../sys/support.js';
 
 const puppetPath = fileURLToPath(new URL('./puppet.js', import.meta.url));
+export const keeperWithDevicePath = fileURLToPath(new URL('./keeper-with-device.js', import.meta.url));
 export const keeperPath = fileURLToPath(new URL('../../src/bin/keeper.js', import.meta.url));
 
 /** One luod that reported: its process and its channel. */
@@ -19,6 +20,14 @@ export interface Luod {
   readonly label: string;
   readonly client: KeeperClient;
   readonly exits: KeeperChild[];
+}
+
+export interface StartOptions {
+  readonly env?: Record<string, string>;
+  readonly nofile?: number;
+  /** By default the published one. */
+  readonly program?: string;
+  readonly args?: readonly string[];
 }
 
 /** One keeper in a folder of its own. */
@@ -44,9 +53,10 @@ export class Harness {
   }
 
   /** Start the keeper with a puppet of that label. */
-  async start(label = 'luod', options: { env?: Record<string, string>; nofile?: number } = {}): Promise<void> {
+  async start(label = 'luod', options: StartOptions = {}): Promise<void> {
     await this.listen();
-    const argv = [process.execPath, keeperPath, '--dir', this.dir, '--', ...this.argv(label)];
+    const { program = keeperPath, args = [] } = options;
+    const argv = [process.execPath, program, '--dir', this.dir, ...args, '--', ...this.argv(label)];
     const shell = options.nofile === undefined ? 'exec "$@"' : `ulimit -n ${options.nofile}; exec "$@"`;
     this.keeper = spawn('/bin/sh', ['-c', shell, 'sh', ...argv], {
       env: { ...process.env, ...options.env },
@@ -115,7 +125,7 @@ export class Harness {
 /** Run `use` with a started keeper and its first luod. */
 export async function withKeeper(
   use: (harness: Harness, luod: Luod) => Promise<void>,
-  options: { label?: string; env?: Record<string, string>; nofile?: number } = {},
+  options: StartOptions & { label?: string } = {},
 ): Promise<void> {
   const harness = new Harness();
   try {

@@ -2,6 +2,7 @@
 // above all that everybody had stopped.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { LuoError } from '../../src/base/errors.js';
 import { encodeHeads, encodeSlot, planManifest, readHead, readSlots } from '../../src/protocol/manifest.js';
 import type { ManifestHead } from '../../src/protocol/manifest.js';
@@ -38,6 +39,14 @@ const codeOf = (work: () => unknown): string => {
     return LuoError.from(error).code;
   }
 };
+
+function valueOf<T>(work: () => T): T | string {
+  try {
+    return work();
+  } catch (error) {
+    return LuoError.from(error).code;
+  }
+}
 
 test('names and the later body come back, with its mark', () => {
   const file = new File(NAMES, 1000).write({ a: 1 }, { frozen: false, sequence: 1 });
@@ -93,6 +102,73 @@ test('a damaged slot leaves the other, and frozen counts no more', () => {
   assert.equal(
     codeOf(() => file.slots()),
     'MANIFEST_DAMAGED',
+  );
+});
+
+test('a slot that was wiped is not taken for one that was never written', () => {
+  const file = new File(NAMES, 200)
+    .write({ n: 2 }, { frozen: true, sequence: 2 })
+    .write({ n: 3 }, { frozen: false, sequence: 3 });
+  assert.equal(file.slots().frozen, false);
+  file.bytes.fill(0, file.layout.headBytes + file.layout.slotBytes, file.layout.headBytes + 2 * file.layout.slotBytes);
+  const { body, frozen, damaged } = file.slots();
+  assert.deepEqual([body, frozen, damaged], [{ n: 2 }, false, 1]);
+});
+
+test('a writer that dies in the midst of a slot leaves what was there before, and not as frozen', () => {
+  const before = { text: 'x'.repeat(500), n: 2 };
+  const next = { text: 'y'.repeat(600), n: 3 };
+  const whole = new File(NAMES, 1000).write({ n: 1 }, { frozen: false, sequence: 1 });
+  whole.write(before, { frozen: true, sequence: 2 });
+  const { offset, bytes } = encodeSlot(whole.layout, next, { frozen: false, sequence: 3 });
+  for (let written = 0; written <= bytes.length; written += 1) {
+    const file = new File(NAMES, 1000);
+    file.bytes.set(whole.bytes);
+    file.bytes.set(bytes.subarray(0, written), offset);
+    const { body, frozen } = file.slots();
+    if (written === bytes.length) assert.deepEqual([body, frozen], [next, false]);
+    else if (written === 0) assert.deepEqual([body, frozen], [before, true]);
+    // Nothing was changed by as much as was written, or it is seen.
+    else assert.deepEqual([body, frozen], [before, file.bytes.equals(whole.bytes)], `${written} bytes`);
+  }
+});
+
+test('whatever several bytes become, nobody reads what was not written', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.nat(), fc.uint8Array({ minLength: 1, maxLength: 64 })), { minLength: 1, maxLength: 6 }),
+      (damages) => {
+        const file = new File(NAMES, 200)
+          .write({ n: 1 }, { frozen: false, sequence: 1 })
+          .write({ n: 2 }, { frozen: false, sequence: 2 });
+        for (const [at, bytes] of damages) {
+          const offset = at % file.bytes.length;
+          file.bytes.set(bytes.subarray(0, file.bytes.length - offset), offset);
+        }
+        const names = valueOf(() => file.head().names);
+        if (names !== 'MANIFEST_DAMAGED') assert.deepEqual(names, NAMES);
+        const read = valueOf(() => file.slots());
+        if (typeof read === 'string') return assert.equal(read, 'MANIFEST_DAMAGED');
+        assert.ok(['{"n":1}', '{"n":2}'].includes(JSON.stringify(read.body)));
+        assert.equal(read.frozen, false);
+      },
+    ),
+    { numRuns: 2000 },
+  );
+});
+
+test('noise of any length is a manifest of nobody', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 40_000, size: 'max' }), (noise) => {
+      const read = (offset: number, length: number): Uint8Array => {
+        assert.ok(offset >= 0 && offset + length <= noise.length, 'only what is there is read');
+        return noise.subarray(offset, offset + length);
+      };
+      assert.equal(
+        codeOf(() => readHead(noise.length, read)),
+        'MANIFEST_DAMAGED',
+      );
+    }),
   );
 });
 

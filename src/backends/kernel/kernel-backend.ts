@@ -7,7 +7,8 @@
  */
 import { LuoError } from '../../base/errors.js';
 import type { Backend, BackendCapabilities, Direction, HeldFd, Session, SessionStore } from '../../ports/index.js';
-import { sessionFinish, sessionPreserveFd, sessionRetrieveFd, SysError } from '../../sys/index.js';
+import { dupFd, isSysError, sessionFinish, sessionPreserveFd, sessionRetrieveFd, SysError } from '../../sys/index.js';
+import type { OwnedFd } from '../../sys/index.js';
 
 export class KernelBackend implements Backend {
   readonly gap = 'kexec';
@@ -57,8 +58,14 @@ class KernelSession implements Session {
     this.#fd = fd;
   }
 
-  preserve(fd: number, token: bigint): Promise<void> {
-    return this.#inTurn('preserve', () => sessionPreserveFd(this.#fd, fd, token));
+  async preserve(fd: number, token: bigint): Promise<void> {
+    // The caller may close its own as soon as this has returned, and the call may have to wait for its turn.
+    const own = dupIfOpen(fd, this.name);
+    try {
+      await this.#inTurn('preserve', () => sessionPreserveFd(this.#fd, own?.fd ?? NO_FD, token));
+    } finally {
+      own?.close();
+    }
   }
 
   retrieve(token: bigint): Promise<HeldFd> {
@@ -76,10 +83,12 @@ class KernelSession implements Session {
     await this.#store.drop(this.name, this.direction);
   }
 
+  /** Calls that were made before `close` are done before it; those after it find no session. */
   #inTurn<T>(what: string, call: () => T | Promise<T>): Promise<T> {
+    if (this.#closed) {
+      return Promise.reject(new LuoError('SYS', `session '${this.name}' is closed`, { errno: 'EBADF' }));
+    }
     const turn = this.#last.then(async () => {
-      if (this.#closed && what !== 'close')
-        throw new LuoError('SYS', `session '${this.name}' is closed`, { errno: 'EBADF' });
       try {
         return await call();
       } catch (error) {
@@ -88,6 +97,19 @@ class KernelSession implements Session {
     });
     this.#last = turn.catch(() => undefined);
     return turn;
+  }
+}
+
+/** No fd has this number: the kernel says what it thinks of a call without one, in its own order. */
+const NO_FD = -1;
+
+/** @throws LuoError SYS EMFILE */
+function dupIfOpen(fd: number, name: string): OwnedFd | undefined {
+  try {
+    return dupFd(fd);
+  } catch (error) {
+    if (isSysError(error, 'EBADF')) return undefined;
+    throw wrapped(error, 'preserve', name);
   }
 }
 

@@ -11,7 +11,8 @@ export const discard = verb<{ box?: string }>({
   summary: 'delete the kept state of a parked service, one unclaimed handle, or a box',
   operands: '[name]',
   options: [{ flags: '--box <box>', help: 'delete this box with all its entries' }],
-  notes: 'NAME is a parked service, or a handle as OWNER/KIND:NAME. There is no way back.',
+  notes:
+    'NAME is a parked service, or a handle as OWNER/KIND:NAME. After a kexec, discarding what nobody claims lets the update finish (luoctl status lists it). There is no way back.',
   example: {
     line: 'luoctl discard cache',
     says: 'deletes everything that the stopped service cache had left with luo',

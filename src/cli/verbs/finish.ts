@@ -7,7 +7,7 @@ export const finish = verb({
   group: 'Updates:',
   summary: 'complete a committed update whose finish was refused or waits for claims',
   notes:
-    'Finish runs by itself after an update. It is refused, with their names, while participants veto or handles are unclaimed.',
+    'Finish runs by itself after an update. It is refused, with their names, while participants veto or handles are unclaimed; luoctl discard HANDLE lets go of one that nobody will claim.',
   example: { line: 'luoctl finish', says: 'asks all participants again and goes from updated to normal' },
   async run({ context }) {
     await context.ask('finish', {});

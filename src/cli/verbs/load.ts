@@ -1,7 +1,7 @@
 /** `luoctl load`: load the kernel that `luoctl kexec` will start. */
 import { resolve } from 'node:path';
 import { EXIT } from '../exit-codes.js';
-import { printable } from '../format.js';
+import { fields, printable } from '../format.js';
 import { IMAGE_OPTIONS, imageParams, type ImageOptions } from '../image-options.js';
 import { verb } from '../verb.js';
 
@@ -11,7 +11,8 @@ export const load = verb<ImageOptions>({
   summary: 'load the kernel that luoctl kexec starts',
   operands: '<kernel>',
   options: IMAGE_OPTIONS,
-  notes: 'KERNEL is a bzImage. It is loaded by kexec_file_load(2): the other call would lose everything silently.',
+  notes:
+    'KERNEL is a bzImage. It is loaded by kexec_file_load(2): the other call would lose everything silently. Loading changes nothing else, and takes the place of what was loaded before; luoctl preflight then says whether it would do.',
   example: {
     line: 'luoctl load /boot/vmlinuz-7.3.4 --initrd /boot/initrd.img-7.3.4',
     says: 'loads that kernel with the running kernel’s command line',
@@ -21,7 +22,11 @@ export const load = verb<ImageOptions>({
     const { image } = await context.ask('load', { kernel, ...imageParams(options, context.io.cwd) });
     context.report(
       image,
-      `loaded ${printable(image.kernel)}, Linux ${image.release ?? '(unknown)'}\n  command line: ${printable(image.cmdline)}\n`,
+      fields([
+        ['loaded', `${printable(image.kernel)}, Linux ${image.release ?? '(unknown)'}`],
+        ['initrd', image.initrd === null ? '-' : printable(image.initrd)],
+        ['command line', printable(image.cmdline)],
+      ]),
     );
     return EXIT.done;
   },

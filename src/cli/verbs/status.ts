@@ -4,7 +4,7 @@ import type { ServiceStatus, Status } from '../../protocol/spec.js';
 import type { Context } from '../context.js';
 import { handleTable, lastExit, runWord, serviceTable } from '../describe.js';
 import { EXIT } from '../exit-codes.js';
-import { count, fields, printable, shellWords, size, table, time } from '../format.js';
+import { age, count, fields, printable, shellWords, size, table } from '../format.js';
 import { verb } from '../verb.js';
 
 export const status = verb({
@@ -12,7 +12,8 @@ export const status = verb({
   group: 'Looking:',
   summary: 'show the state, the services and what is kept',
   operands: '[name]',
-  notes: 'With -v participants and handles are shown too. Without luod the exit code is 4.',
+  notes:
+    'With -v participants and handles are shown too. After a kexec it says what came over and what nobody has claimed yet. Without luod the exit code is 4.',
   example: { line: 'luoctl status cache', says: 'shows the service cache: process, command, handles, last exit' },
   async run({ context, args }) {
     const all = await context.ask('status', {});
@@ -52,7 +53,7 @@ function overview({ paint, verbose }: Context, all: Status): string {
           ] as [string, string],
         ]
       : []),
-    ...kexecFields(all, paint),
+    ...kexecFields(all, paint, verbose),
   ]);
   const participants = table(
     ['PARTICIPANT', 'OWNER', 'PID', 'ROLE', 'CONNECTED', 'HANDLES', 'MEMBER'],
@@ -68,32 +69,53 @@ function overview({ paint, verbose }: Context, all: Status): string {
   );
   const parts = [
     head,
+    unclaimedTable(all, paint),
     all.services.length === 0 ? 'no services\n' : serviceTable(all.services, paint),
     ...(verbose ? [participants, handleTable(all.handles, paint)] : []),
   ];
   return parts.filter((part) => part !== '').join('\n');
 }
 
-/** What there is to say of kernels: the loaded one, the last one, and what nobody has claimed since. */
-function kexecFields({ kexec }: Status, paint: Context['paint']): [string, string][] {
+/** What there is to say of kernels: the loaded one, the last one, and whether something of it is unclaimed. */
+function kexecFields({ kexec }: Status, paint: Context['paint'], verbose: boolean): [string, string][] {
   const rows: [string, string][] = [];
-  if (kexec.image)
-    rows.push(['kernel', `${printable(kexec.image.kernel)} is loaded (Linux ${kexec.image.release ?? '?'})`]);
-  else if (kexec.imageLoaded) rows.push(['kernel', 'one is loaded, by somebody else']);
-  const { arrived } = kexec;
-  if (arrived?.error) rows.push(['arrived', paint.bad(`${arrived.error.code}: ${printable(arrived.error.message)}`)]);
-  else if (arrived) {
-    const torn = arrived.torn ? paint.bad(', torn: the jump came without freeze') : '';
+  const { image, imageLoaded, arrived, unclaimed } = kexec;
+  if (verbose)
+    rows.push(['kexec', kexec.available ? `possible, from Linux ${kexec.release}` : `not here: ${kexec.reason}`]);
+  if (image) {
+    const initrd = image.initrd === null ? '' : ` with ${printable(image.initrd)}`;
+    rows.push([
+      'loaded',
+      `${printable(image.kernel)}${initrd}, Linux ${image.release ?? '(unknown)'}, at ${image.loadedAt}`,
+    ]);
+  } else if (imageLoaded) {
+    rows.push(['loaded', paint.warn('a kernel that luod does not know: it was loaded by somebody else')]);
+  }
+  if (arrived?.error) {
+    rows.push(['arrived', paint.bad(`${printable(arrived.error.message)} [${arrived.error.code}]`)]);
+  } else if (arrived) {
+    const torn = arrived.torn ? paint.bad('; torn: the jump came without a freeze') : '';
     rows.push(['arrived', `from Linux ${printable(arrived.from)} by attempt ${arrived.attempt}${torn}`]);
   }
-  for (const one of kexec.unclaimed) {
-    const why = one.error ? paint.bad(`; ${printable(one.error.message)}`) : '';
-    rows.push([
-      'unclaimed',
-      `${printable(one.handle)}, ${size(one.sizeBytes)}, policy ${one.policy}, since ${time(one.ageMs)}${why}`,
-    ]);
+  if (unclaimed.length > 0) {
+    rows.push(['unclaimed', `${paint.warn(count(unclaimed.length, 'handle'))}; luoctl discard HANDLE lets go of one`]);
   }
   return rows;
+}
+
+/** Preserved by the last kernel, and not claimed yet. */
+function unclaimedTable({ kexec }: Status, paint: Context['paint']): string {
+  return table(
+    ['UNCLAIMED', 'OWNER', 'SIZE', 'AGE', 'POLICY', 'ERROR'],
+    kexec.unclaimed.map(({ handle, owner, sizeBytes, ageMs, policy, error }) => [
+      printable(handle),
+      printable(owner),
+      size(sizeBytes),
+      age(ageMs),
+      policy,
+      error ? paint.bad(`${printable(error.message)} [${error.code}]`) : '-',
+    ]),
+  );
 }
 
 function detail({ paint }: Context, service: ServiceStatus): string {

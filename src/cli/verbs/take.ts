@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { constants } from 'node:os';
 import type { Context, Luod } from '../context.js';
-import { copyOut } from '../copy.js';
+import { copyOut, looksBinary } from '../copy.js';
 import { EXIT, UsageError } from '../exit-codes.js';
 import { verb } from '../verb.js';
 
@@ -22,7 +22,7 @@ export const take = verb<Options>({
     { flags: '--exec <command>', help: 'run this shell command with the entry as its fd 3; its exit code is luoctl’s' },
   ],
   notes:
-    'Memory and files can be written to standard output; sockets, pipes and other fds have no content of their own and need --exec. With --json only the description of the entry is printed.',
+    'Memory and files can be written to standard output; sockets, pipes and other fds have no content of their own and need --exec. Binary content is not written to a terminal. With --json only the description of the entry is printed.',
   example: {
     line: 'luoctl take keys host-key > host-key',
     says: 'writes the content of the entry into a file; the box keeps it',
@@ -41,6 +41,9 @@ export const take = verb<Options>({
         if (context.json) {
           context.sayJson({ ...entry, ...result });
         } else if (result.type === 'memfd' || result.type === 'file') {
+          if (context.io.stdout.isTTY && (await looksBinary(fd))) {
+            throw new UsageError(`${entry.box}/${entry.name} is binary: send it into a file (> FILE)`);
+          }
           await copyOut(fd, context.io.stdout);
         } else {
           throw new UsageError(

@@ -4,6 +4,7 @@ import type { Timeline } from '../../protocol/spec.js';
 import { wholeNumber } from '../arguments.js';
 import { chromeTrace } from '../chrome-trace.js';
 import { EXIT, UsageError } from '../exit-codes.js';
+import { joinText, kernelJoin, uncertaintyOf } from '../join.js';
 import { printable, table, time, type Paint } from '../format.js';
 import { verb } from '../verb.js';
 
@@ -22,7 +23,8 @@ export const timeline = verb<Options>({
     { flags: '--format <format>', help: 'chrome is the trace format that Perfetto opens', choices: FORMATS },
     { flags: '--all', help: 'list all updates that are remembered, without their steps' },
   ],
-  notes: 'Without ATTEMPT, the last update. Times are of the monotonic clock, from the start of the update.',
+  notes:
+    'Without ATTEMPT, the last update. Times are of the monotonic clock, from the start of the update. Over a kexec the clocks of both kernels are joined at a line of its own, which says how far off that may be.',
   example: {
     line: 'luoctl timeline --format chrome > update.json',
     says: 'writes the last update as a trace; open it in Perfetto (ui.perfetto.dev)',
@@ -77,7 +79,9 @@ function stateWord(each: Timeline, paint: Paint): string {
 function text(one: Timeline, paint: Paint): string {
   const took = one.endNs === null ? 'running' : time((one.endNs - one.startNs) / 1e6);
   const deaths = one.luodDeaths === 0 ? '' : `; luod died ${one.luodDeaths} times`;
-  const head = `attempt ${one.attempt} (${one.gap}) of ${one.scope.map(printable).join(', ')}: ${stateWord(one, paint)}, started ${one.startedAt}, took ${took}, blackout ${time(one.blackoutMs)}${deaths}\n`;
+  const uncertaintyMs = uncertaintyOf(one);
+  const off = uncertaintyMs === null || one.blackoutMs === null ? '' : ` ±${uncertaintyMs} ms`;
+  const head = `attempt ${one.attempt} (${one.gap}) of ${one.scope.map(printable).join(', ')}: ${stateWord(one, paint)}, started ${one.startedAt}, took ${took}, blackout ${time(one.blackoutMs)}${off}${deaths}\n`;
   const error =
     one.error === undefined ? '' : `${paint.bad('error')} ${printable(one.error.message)} [${one.error.code}]\n`;
   const rows = one.events.map((event) => [
@@ -87,5 +91,11 @@ function text(one: Timeline, paint: Paint): string {
     event.phase ?? '-',
     event.detail === undefined ? '' : printable(JSON.stringify(event.detail)).slice(0, 100),
   ]);
-  return head + error + table(['        MS', 'WHAT', 'PARTICIPANT', 'PHASE', 'DETAIL'], rows);
+  const lines = table(['        MS', 'WHAT', 'PARTICIPANT', 'PHASE', 'DETAIL'], rows).split('\n');
+  for (const [index, event] of one.events.entries()) {
+    const join = kernelJoin(event);
+    // The first line is the header.
+    if (join) lines[index + 1] = paint.strong(`— ${printable(joinText(join))} —`);
+  }
+  return head + error + lines.join('\n');
 }

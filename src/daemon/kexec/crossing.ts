@@ -180,7 +180,7 @@ export class Crossing {
         const list = undecided.map((key) => `'${key}'`).join(', ');
         throw new LuoError('FINISH_VETO', `nobody has claimed ${list}`, {
           data: { handles: undecided },
-          remedy: 'start who shall claim it, or let go of it: luoctl discard --handle HANDLE',
+          remedy: 'start who shall claim it, or let go of it: luoctl discard HANDLE',
         });
       }
       case 'finish':

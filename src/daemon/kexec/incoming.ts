@@ -234,7 +234,7 @@ function lost(key: string, error: WireError | undefined): LuoError {
     {
       handle: key,
       ...(error?.errno === undefined ? {} : { errno: error.errno }),
-      remedy: `the kernel gives no second try; luoctl discard --handle ${key} lets the update finish without it`,
+      remedy: `the kernel gives no second try; luoctl discard ${key} lets the update finish without it`,
     },
   );
 }

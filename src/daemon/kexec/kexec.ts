@@ -186,11 +186,27 @@ export class Kexec {
     return {};
   }
 
-  /** Changes nothing. */
-  preflight(params: LuodParams<'preflight'>): Promise<PreflightReport> {
+  /** Changes nothing. A plan that cannot be is a finding like any other. */
+  async preflight(params: LuodParams<'preflight'>): Promise<PreflightReport> {
+    try {
+      return await this.#preflight(params, this.#host.plan());
+    } catch (error) {
+      if (!(error instanceof LuoError) || !error.code.startsWith('PLAN_')) throw error;
+      const report = await this.#preflight(params, null);
+      const check = {
+        check: 'plan',
+        result: 'fail' as const,
+        reason: error.message,
+        remedy: error.remedy ?? 'luoctl plan --gap kexec; luoctl unrequest HANDLE leaves one behind',
+      };
+      return { ...report, ok: false, checks: [check, ...report.checks] };
+    }
+  }
+
+  #preflight(params: LuodParams<'preflight'>, made: EnginePlan | null): Promise<PreflightReport> {
     const machine = this.#machine();
     const { kernel, ...rest } = params;
-    const plan = this.#host.plan();
+    const plan = made ?? { steps: [], left: [], scope: [] };
     const planned = new Set(plan.steps.flatMap((step) => step.handles));
     const { custody, handles } = this.#host;
     const described = handles

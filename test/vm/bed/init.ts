@@ -56,6 +56,10 @@ for word in $(cat /proc/cmdline); do
       mkdir -p /run/faults
       echo "\${fault#*:}" > "/run/faults/\${fault%%:*}"
       export LUO_FAULT_DIR=/run/faults ;;
+  esac
+done
+for word in $(cat /proc/cmdline); do
+  case $word in
     bed.luod=*) /usr/bin/luod --dir "\${word#bed.luod=}" --kexec --log-level debug > /run/luod.out 2>&1 & ;;
   esac
 done

@@ -6,8 +6,8 @@ import { runProgram, startProgram } from './programs.js';
 import { root } from './root.js';
 import type { Machine, Scenario } from './scenario.js';
 
-const RUN_MS = 60_000;
-const UNTIL_MS = 60_000;
+const RUN_MS = 120_000;
+const UNTIL_MS = 120_000;
 const LOOK_MS = 100;
 
 /** @returns what is carried over the gap. @throws Error with what was logged before */

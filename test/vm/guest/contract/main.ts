@@ -1,0 +1,30 @@
+/**
+ * Runs inside of the machine, once in each kernel: `main.js JUMPS BEFORE AFTER`. Runs the backend contract on the kernel's own
+ * sessions; BEFORE is the file of records from the kernel before (none: the first), AFTER where those of this one go. Lives
+ * on with what waits for the jump.
+ */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { backendContract } from '../../../../src/testing/backend-contract.js';
+import { ContractCase, type CaseRecord } from './case.js';
+
+/** Name of the last line of events. */
+export const END = 'the records are written';
+
+const [jumps = '0', before = '', after = ''] = process.argv.slice(2);
+const records = existsSync(before) ? (JSON.parse(readFileSync(before, 'utf8')) as CaseRecord[]) : [];
+const cases: ContractCase[] = [];
+
+backendContract('kernel', () => {
+  // The first one is the contract's own, for what a process opens once.
+  const number = cases.length;
+  const next = new ContractCase(number, Number(jumps), number === 0 ? undefined : records[number]);
+  cases.push(next);
+  return Promise.resolve(next);
+});
+
+test(END, () => {
+  writeFileSync(after, JSON.stringify(cases.map((each, number) => (each.isOver ? records[number] : each.record))));
+});
+
+setInterval(() => undefined, 60_000);

@@ -44,7 +44,7 @@ function settingsOrExit() {
     const { values } = parseArgs({
       options: {
         port: { type: 'string', default: '7100' },
-        memory: { type: 'string', default: '64m' },
+        memory: { type: 'string', default: '32m' },
         'version-label': { type: 'string', default: 'v1' },
         fail: { type: 'string' },
       },

@@ -44,7 +44,7 @@ export interface KvmStoryResult {
 }
 
 export async function tellKvmStory(options: {
-  /** `64m` */
+  /** `32m` */
   readonly memory: string;
   /** After the jump into the other kernel, jump back. */
   readonly isBackWanted: boolean;
@@ -82,6 +82,9 @@ export async function tellKvmStory(options: {
     if (options.isBackWanted) jumps.push(await jump(vm, '/boot/from', from.version, tell));
     failed = false;
     return { memoryBytes, handover, jumps };
+  } catch (error) {
+    const { stdout } = await vm.luoctl(['logs', 'guest']).catch(() => ({ stdout: '' }));
+    throw new Error(`${(error as Error).message}\nthe monitor's log:\n${stdout}`, { cause: error });
   } finally {
     await vm.stop(failed);
   }

@@ -62,10 +62,9 @@ export async function createSession(
 ): Promise<number> {
   const held = await open(device, deadlineMs ?? OPEN_MS);
   try {
-    const entry = OUTGOING_ENTRY + name;
-    store.checkRoom(OWNER, entry);
+    store.checkRoom(OWNER);
     const fd = called('create', name, () => device.create(held.fd, name));
-    store.put(OWNER, [{ name: entry, fds: [fd] }], false);
+    store.put(OWNER, [{ name: OUTGOING_ENTRY + name, fds: [fd] }], false);
     faultPoint('keeper.session.created');
     return fd.fd;
   } finally {
@@ -148,10 +147,9 @@ function takeAll(store: Store, device: LiveupdateDevice, held: OwnedFd): KeeperA
 }
 
 function take(store: Store, device: LiveupdateDevice, held: OwnedFd, name: string): OwnedFd {
-  const entry = INCOMING_ENTRY + name;
-  store.checkRoom(OWNER, entry);
+  store.checkRoom(OWNER);
   const fd = called('retrieve', name, () => device.retrieve(held.fd, name));
-  store.put(OWNER, [{ name: entry, fds: [fd] }], false);
+  store.put(OWNER, [{ name: INCOMING_ENTRY + name, fds: [fd] }], false);
   faultPoint('keeper.session.retrieved');
   return fd;
 }

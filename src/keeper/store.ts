@@ -68,9 +68,9 @@ export class Store {
     this.#count(owner, fds, weights);
   }
 
-  /** Before what cannot be done twice: would `put` take one fd more of this owner under `name`? @throws LuoError as `put` */
-  checkRoom(owner: string, name: string): void {
-    this.#check(owner, [{ name, fds: new Array<OwnedFd>(1) }], false);
+  /** Before what cannot be done twice: is there room for one fd more of this owner? @throws LuoError LIMIT_REACHED */
+  checkRoom(owner: string): void {
+    this.#checkCounts(owner, this.#fds + 1, (this.#ownerFds.get(owner) ?? 0) + 1);
   }
 
   /** An entry, its fds as numbers (borrowed) added to `fds`. @throws LuoError KEEPER_UNKNOWN */
@@ -126,6 +126,10 @@ export class Store {
         throw limit('keeperMetaBytesMax', this.#limits.metaBytesMax, `data of '${name}' is too large`);
       }
     }
+    this.#checkCounts(owner, total, owned);
+  }
+
+  #checkCounts(owner: string, total: number, owned: number): void {
     if (owned > this.#limits.ownerFdsMax) {
       throw limit('keeperOwnerFdsMax', this.#limits.ownerFdsMax, `'${owner}' would have too many fds kept`);
     }

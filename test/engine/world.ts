@@ -387,11 +387,21 @@ function handleMessage(options: WorldOptions, world: World, at: number, fails: b
   if (message === 'hangup') return sideEvent(options, withProc(world, at, { inbox }), at, { type: 'hangup' });
   const reply = (ok: boolean): readonly Out[] =>
     proc.connected ? [...proc.outbox, { t: 'answer', id: message.id, ok }] : proc.outbox;
-  const base = withProc(world, at, { inbox, outbox: reply(!fails) });
+  const isFrozen = proc.phase === 'frozen';
+  // A call that comes when it has left the attempt by itself, or never was in it, is refused.
+  const isMisplaced =
+    (message.method === 'freeze' && !isFrozen && proc.phase !== 'prepared') ||
+    (message.method === 'prepare' && isFrozen);
+  const base = withProc(world, at, { inbox, outbox: reply(!fails && !isMisplaced) });
+  if (isMisplaced) return base;
   // Cancel and finish cannot be refused, nor a bystander's go: an error says that something was left undone.
   const refuses =
     !['cancel', 'finish'].includes(message.method) && !(message.method === 'go' && proc.role === 'bystander');
-  if (fails && refuses) return base;
+  if (fails && refuses) {
+    // A freeze that fails serves again at once, whatever it had frozen before.
+    if (message.method !== 'freeze') return base;
+    return withProc(base, at, { phase: 'prepared', acts: true, side: null, question: 'none' });
+  }
   switch (message.method) {
     case 'prepare':
       return withProc(base, at, { phase: 'prepared', prepared: true });
@@ -400,7 +410,13 @@ function handleMessage(options: WorldOptions, world: World, at: number, fails: b
         index % 2 === 1 && options.plan.members[index >> 1]!.replaced ? [[index, other.generation] as const] : [],
       );
       const role = proc.role === 'old' ? 'old' : 'bystander';
-      return withProc(base, at, { phase: 'frozen', acts: false, side: startSide(role), watches });
+      // It may be one of several; what it does when luod is gone began with the first.
+      return withProc(base, at, {
+        phase: 'frozen',
+        acts: false,
+        side: proc.side ?? startSide(role),
+        watches: proc.side === null ? watches : proc.watches,
+      });
     }
     case 'restore':
       if (message.part === 'prepared') return base;

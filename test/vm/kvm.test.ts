@@ -23,11 +23,11 @@ function assertWentOn(crossing: Crossing, rebuilds: number): void {
 test('the guest goes on over an update of its monitor, the jump into the other kernel, and the jump back', async () => {
   const { from, to } = kernels();
   const { memoryBytes, handover, jumps } = await tellKvmStory({
-    memory: '48m',
+    memory: '32m',
     isBackWanted: true,
     tell: (what) => (how) => console.log(`${what}: ${how}`),
   });
-  assert.equal(memoryBytes, 48 * 2 ** 20);
+  assert.equal(memoryBytes, 32 * 2 ** 20);
   assertWentOn(handover, 1);
   assert.deepEqual(
     jumps.map(({ kernelBefore, kernelAfter }) => [kernelBefore, kernelAfter]),
@@ -62,10 +62,10 @@ describe('what can go wrong', () => {
 
   test('a version that cannot take the processor over is rolled back; the guest goes on where it was', async () => {
     const old = await untilReport(({ guest }) => guest.rounds > 3);
-    const { code } = await vm.luoctl(['update', 'guest', '--', ...PROGRAM, '--fail', 'restore'], {
-      timeoutMs: 120_000,
-    });
-    assert.equal(code, 3);
+    const update = ['update', 'guest', '--', ...PROGRAM, '--fail', 'restore'];
+    const { code, stdout, stderr } = await vm.luoctl(update, { timeoutMs: 120_000 });
+    assert.equal(code, 3, stdout + stderr);
+    assert.match((await vm.luoctl(['logs', 'guest'])).stdout + stderr, /told to fail at the restore/);
     const now = await untilReport(({ guest }) => guest.rounds > old.guest.rounds + 3, 'verify');
     assert.equal(now.pid, old.pid);
     assert.deepEqual([now.guest.wrong, now.guest.boots, now.verification!.wrongWords], [0, 1, 0]);

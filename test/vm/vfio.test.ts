@@ -51,18 +51,19 @@ test('the plan pulls its bridge and its root port, leaf before root, after the m
   const order = steps.flatMap((step) => step.handles).filter((handle) => handle.startsWith('0:dma/'));
   assert.equal(order.length, 4);
   assert.equal(order[0], '0:dma/fd:dma');
-  assert.match(order[1]!, /device:0000:02:01\.0$/);
+  assert.match(order[1]!, /device:0000:02:0[0-9]\.0$/);
   assert.match(order[2]!, /device:0000:01:00\.0$/);
   assert.match(order[3]!, /device:0000:00:[0-9a-f]{2}\.0$/);
 });
 
-test('after the jump the program is back with its memory', async () => {
+test('after the jump the program is back with its memory', async (t) => {
   await vm.kexec('/boot/to');
   await vm.untilState('normal');
   report = await vm.until('the second report', async () => {
     const found = (await reported()) as Report;
     return found.kernel === to.version ? found : undefined;
   });
+  t.diagnostic(JSON.stringify(report));
   assert.equal(report.before.kernel, from.version);
 });
 

@@ -3,6 +3,7 @@
  * sessions; BEFORE is the file of records from the kernel before (none: the first), AFTER where those of this one go. Lives
  * on with what waits for the jump.
  */
+import { createServer } from 'node:net';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { backendContract } from '../../../../src/testing/backend-contract.js';
@@ -10,6 +11,11 @@ import { ContractCase, type CaseRecord } from './case.js';
 
 /** Name of the last line of events. */
 export const END = 'the records are written';
+
+// Node opens one fd for itself at its first socket, and keeps it: before the contract counts.
+await new Promise((resolve) => {
+  const server = createServer().listen(0, '127.0.0.1', () => server.close(resolve));
+});
 
 const [jumps = '0', before = '', after = ''] = process.argv.slice(2);
 const records = existsSync(before) ? (JSON.parse(readFileSync(before, 'utf8')) as CaseRecord[]) : [];

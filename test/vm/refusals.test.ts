@@ -77,6 +77,7 @@ before(async () => {
     '/luo/dist/test/vm/guest/participant.js',
     'part',
     '4194304',
+    '{"delegate":true}',
   ]);
 });
 after(async () => {

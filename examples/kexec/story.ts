@@ -90,17 +90,16 @@ async function jump(vm: Vm, target: Kernel, path: string, stateBytes: number, te
   const settled = tell('the cache is started again, claims its memory, and the update is finished');
   const status = await vm.untilState('normal', 120_000);
   const clockAfter = await vm.clockOffset();
-  const { timelines } = { timelines: [await vm.luoctlJson<Timeline>(['timeline', '--format', 'json'])] };
-  const timeline = timelines[0]!;
+  const timeline = await vm.luoctlJson<Timeline>(['timeline', '--format', 'json']);
   const at = (what: string, pick: 'first' | 'last' = 'first'): TimelineEvent => {
     const found = timeline.events.filter((event) => event.what === what && event.participant !== 'luod');
     return found.at(pick === 'first' ? 0 : -1)!;
   };
-  const join = at('arrived').detail as { offsetNs: number };
-  // Events of this kernel stand on the last one's axis: back to its own clock, and from there to the host's.
-  const here = (event: TimelineEvent): number => (event.ns - join.offsetNs) / 1e6 + clockAfter.offsetMs;
-  const there = (event: TimelineEvent): number => event.ns / 1e6 + clockBefore.offsetMs;
-  const blackoutMs = here(at('go.acked', 'last')) - there(at('freeze.sent'));
+  const blackoutMs = blackoutByHost(
+    { freeze: at('freeze.sent'), arrived: at('arrived'), go: at('go.acked', 'last') },
+    clockBefore,
+    clockAfter,
+  );
   settled(`blackout ${(blackoutMs / 1000).toFixed(2)} s by the host's clock`);
   const compared = tell('compare every key');
   const after = await check(vm, stateBytes);
@@ -119,6 +118,21 @@ async function jump(vm: Vm, target: Kernel, path: string, stateBytes: number, te
     afterArrivalMs: (at('go.acked', 'last').ns - at('arrived').ns) / 1e6,
     timeline,
   };
+}
+
+/**
+ * From the freeze in one kernel to the go in the next, ms by the host's clock.
+ * @param before how far the clock of the kernel that was left is behind the host's, `after` that of the next one
+ */
+export function blackoutByHost(
+  { freeze, arrived, go }: Readonly<Record<'freeze' | 'arrived' | 'go', TimelineEvent>>,
+  before: { readonly offsetMs: number },
+  after: { readonly offsetMs: number },
+): number {
+  // Events of the next kernel stand on the last one's axis: back to its own clock, and from there to the host's.
+  const { offsetNs } = arrived.detail as { offsetNs: number };
+  const goMs = (go.ns - offsetNs) / 1e6 + after.offsetMs;
+  return goMs - (freeze.ns / 1e6 + before.offsetMs);
 }
 
 function check(vm: Vm, stateBytes: number): Promise<{ keys: number; wrong: number }> {

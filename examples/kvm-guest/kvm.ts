@@ -9,6 +9,7 @@
  */
 import { closeSync, openSync } from 'node:fs';
 import koffi from 'koffi';
+import { ioctlBuffer, ioctlNumber } from '../ioctl.js';
 
 const NONE = 0;
 const WRITE = 1;
@@ -85,16 +86,6 @@ const MAP_SHARED = 1;
 const ITIMER_REAL = 0;
 
 const libc = koffi.load(null);
-const ioctlNumber = libc.func('ioctl', 'int', ['int', 'ulong', 'int64']) as unknown as (
-  fd: number,
-  request: number,
-  argument: number,
-) => number;
-const ioctlBuffer = libc.func('ioctl', 'int', ['int', 'ulong', 'void *']) as unknown as (
-  fd: number,
-  request: number,
-  argument: Uint8Array,
-) => number;
 const mmap = libc.func('mmap', 'intptr', ['uintptr_t', 'size_t', 'int', 'int', 'int', 'int64']) as unknown as (
   address: bigint,
   size: number,

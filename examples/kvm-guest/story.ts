@@ -8,7 +8,7 @@
  */
 import { kernels } from '../../test/vm/bed/kernels.js';
 import { Vm } from '../../test/vm/bed/vm.js';
-import type { Tell, TimelineEvent } from '../kexec/story.js';
+import { blackoutByHost, type Tell, type TimelineEvent } from '../kexec/story.js';
 import type { Report } from './main.js';
 
 const PORT = 7100;
@@ -117,10 +117,11 @@ async function jump(vm: Vm, path: string, version: string, tell: Tell): Promise<
     if (event === undefined) throw new Error(`the timeline of the jump has no '${what}' of the guest`);
     return event;
   };
-  // Events of this kernel stand on the last one's axis: back to its own clock, and from there to the host's.
-  const { offsetNs } = at('arrived').detail as { offsetNs: number };
-  const goMs = (at('go.acked').ns - offsetNs) / 1e6 + clockAfter.offsetMs;
-  const blackoutMs = goMs - (at('freeze.sent').ns / 1e6 + clockBefore.offsetMs);
+  const blackoutMs = blackoutByHost(
+    { freeze: at('freeze.sent'), arrived: at('arrived'), go: at('go.acked') },
+    clockBefore,
+    clockAfter,
+  );
   jumped(`kernel ${after.kernel}, blackout ${(blackoutMs / 1000).toFixed(2)} s by the host’s clock`);
   return {
     ...(await compared(vm, before, after, blackoutMs, tell)),

@@ -9,6 +9,7 @@
  */
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import koffi from 'koffi';
+import { ioctlBuffer, ioctlNumber } from '../ioctl.js';
 
 /** _IO(';', 100 + n): the size of an argument is in the argument. */
 const vfioio = (number: number): number => (0x3b << 8) | (100 + number);
@@ -25,7 +26,6 @@ const VFIO = {
 const API_VERSION = 0;
 const NOIOMMU_IOMMU = 8;
 const GROUP_FLAGS_VIABLE = 1;
-const IRQ_SET_DATA_NONE = 1;
 const IRQ_SET_DATA_EVENTFD = 1 << 2;
 const IRQ_SET_ACTION_TRIGGER = 1 << 5;
 const EFD_CLOEXEC_NONBLOCK = 0o2004000;
@@ -37,16 +37,6 @@ export const REGION = { BAR0: 0, CONFIG: 7 } as const;
 export const IRQ = { INTX: 0, MSI: 1 } as const;
 
 const libc = koffi.load(null);
-const ioctlNumber = libc.func('ioctl', 'int', ['int', 'ulong', 'int64']) as unknown as (
-  fd: number,
-  request: number,
-  argument: number,
-) => number;
-const ioctlBuffer = libc.func('ioctl', 'int', ['int', 'ulong', 'void *']) as unknown as (
-  fd: number,
-  request: number,
-  argument: Uint8Array,
-) => number;
 const eventfd = libc.func('eventfd', 'int', ['uint', 'int']) as unknown as (start: number, flags: number) => number;
 
 function check(result: number, call: string): number {
@@ -116,10 +106,6 @@ export class VfioDevice {
   /** Let its one message-signalled interrupt add to an eventfd. */
   setMsi(to: Interrupts): void {
     this.#setIrqs(IRQ_SET_DATA_EVENTFD, IRQ.MSI, [to.fd]);
-  }
-
-  clearMsi(): void {
-    this.#setIrqs(IRQ_SET_DATA_NONE, IRQ.MSI, []);
   }
 
   close(): void {

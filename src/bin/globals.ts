@@ -1,6 +1,6 @@
 /**
- * The program that runs the hooks of global handles: a participant like any other, which luod starts as the service `luo-globals`
- * when there are hooks.
+ * The program that runs the hooks of global handles: a participant like any other, to be run as the service `luo-globals` where
+ * there are hooks. Nothing starts it by itself yet: `luoctl run --name luo-globals -- node …/bin/globals.js`.
  *
  *   globals [--folder DIR] [--timeout MS]
  *

@@ -12,7 +12,7 @@ import { LIMITS } from '../base/limits.js';
 import type { Gap } from '../base/words.js';
 import { MFD } from '../abi/index.js';
 import type { OwnedFd } from '../sys/index.js';
-import { fstat, memfdCreate, pread, pwrite } from '../sys/index.js';
+import { fstat, memfdCreate, preadFully, pwriteFully } from '../sys/index.js';
 import type { Saved } from './types.js';
 
 const PARCEL_VERSION = 1;
@@ -105,7 +105,7 @@ export class BlobWriter {
     const blobFd = memfdCreate('luo-parcel', MFD.CLOEXEC);
     let offset = 0;
     for (const piece of this.#pieces) {
-      for (let done = 0; done < piece.byteLength;) done += pwrite(blobFd.fd, piece.subarray(done), offset + done);
+      pwriteFully(blobFd.fd, piece, offset);
       offset += piece.byteLength;
     }
     return { parcel: { ...parcel, blobFd: true }, fds: [...fds, blobFd.fd], blobFd };
@@ -168,20 +168,11 @@ export function readParcel(
     const fd = fds.pop();
     if (fd === undefined) throw new LuoError('PROTO_FDS', 'a parcel came without the fd of its bytes');
     try {
-      bytes = readAll(fd.fd);
+      bytes = Buffer.alloc(fstat(fd.fd).sizeBytes);
+      preadFully(fd.fd, bytes, 0);
     } finally {
       fd.close();
     }
   }
   return { body: known, blob: new BlobReader(bytes), fds };
-}
-
-function readAll(fd: number): Buffer<ArrayBuffer> {
-  const bytes = Buffer.alloc(fstat(fd).sizeBytes);
-  for (let offset = 0; offset < bytes.length;) {
-    const count = pread(fd, bytes.subarray(offset), offset);
-    if (count === 0) break;
-    offset += count;
-  }
-  return bytes;
 }

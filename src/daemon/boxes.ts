@@ -3,8 +3,6 @@
  * A sealed box does not change any more: nothing goes in or out, its memfds are sealed against writing, and a digest
  * says what is in it.
  */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { LuoError } from '../base/errors.js';
 import { LIMITS } from '../base/limits.js';
 import type { FdDescriber } from '../ports/index.js';
@@ -14,6 +12,7 @@ import { isSysError } from '../sys/index.js';
 import type { OwnedFd } from '../sys/index.js';
 import { checkName } from './check-name.js';
 import type { Custody, Entry } from './custody.js';
+import { digestOf } from './digest.js';
 
 interface EntryMeta {
   readonly type: string;
@@ -199,13 +198,6 @@ function entryName(box: string, name: string): string {
 
 function nameOf(entry: Entry): string {
   return entry.name.split('/')[2]!;
-}
-
-/** sha256 of the content, read through an opening of its own so that nobody's offset moves. */
-async function digestOf(fd: number): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(`/proc/self/fd/${fd}`)) hash.update(chunk as Buffer);
-  return hash.digest('hex');
 }
 
 function limit(name: keyof typeof LIMITS, message: string): LuoError {

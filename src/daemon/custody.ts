@@ -144,14 +144,8 @@ export class Custody {
 
   /** Let go of entries; names that are not there are passed over. */
   drop(names: readonly string[]): void {
-    const known = names.filter((name) => this.#entries.has(name));
-    if (known.length === 0) return;
-    for (const name of known) {
-      closeAll(this.#entries.get(name)!.fds);
-      this.#entries.delete(name);
-    }
-    this.#settled(this.#keeper.drop({ names: known })).catch((error: unknown) => {
-      this.#options.log.error({ error: String(error), names: known }, 'the keeper did not drop entries');
+    this.dropNow(names).catch((error: unknown) => {
+      this.#options.log.error({ error: String(error), names }, 'the keeper did not drop entries');
     });
   }
 

@@ -122,7 +122,6 @@ export class Daemon {
       append,
     );
     this.#kexec = new Kexec(options.kexec, {
-      uid,
       version: options.version,
       log,
       custody,
@@ -182,7 +181,6 @@ export class Daemon {
         decided: (plan, outcome, successors) => this.#decided(plan, outcome, successors),
         keptOld: (plan, member, successors) => this.#keptOld(plan, member, successors),
         jump: (attempt) => this.#kexec.crossing.jump(attempt),
-        isOwn: (participant) => participant === OWN_MEMBER,
         currentOf: (participant) => this.#currentOf(participant),
         over: (plan, settled, successors) => this.#over(plan, settled, successors),
         changed: () => this.#changed(),
@@ -262,13 +260,13 @@ export class Daemon {
     const onError = (error: unknown): void => options.log.warn({ error: String(error) }, 'journal copy not written');
     const copy = join(options.dir, 'journal');
     let daemon: Daemon;
-    if (known && !isAboutNothing(readJournal(known.fd).records)) {
-      const { records, sizeBytes } = readJournal(known.fd);
-      daemon = new Daemon(options, custody, new Journal(known, sizeBytes, copy, onError), records);
+    const kept = known && readJournal(known.fd);
+    if (kept && !isAboutNothing(kept.records)) {
+      daemon = new Daemon(options, custody, new Journal(known, kept.sizeBytes, copy, onError), kept.records);
     } else {
       const fresh = createJournal();
       // The first start in this kernel: what the last one left is the journal's beginning.
-      const arrived = await readArrival(custody, options.log);
+      const arrived = readArrival(custody, options.log);
       writeRecords(fresh.fd, arrived?.records ?? []);
       const { records, sizeBytes } = readJournal(fresh.fd);
       await custody.put(JOURNAL_ENTRY, ownerOf(options.uid, '(luod)'), {}, [fresh], true);
@@ -875,14 +873,14 @@ export class Daemon {
   /** Whether a process of this owner has what came over and acts. Of one that speaks luo only its go says that. */
   #serves(owner: string): boolean {
     const member = this.#orchestrator.plan?.members.find((one) => one.owner === owner);
-    if (member?.protocol === 'luo') {
-      return this.#participants.all().some((one) => one.owner === owner && one.record.acting && one.connected);
-    }
+    const speaksLuo = member?.protocol === 'luo';
     const service = owner.slice(owner.indexOf(':') + 1);
-    if (this.#services.has(service) && this.#services.record(service).owner === owner) {
+    if (!speaksLuo && this.#services.has(service) && this.#services.record(service).owner === owner) {
       return this.#services.current(service)?.record.ready === true;
     }
-    return this.#participants.all().some((one) => one.owner === owner && one.record.acting);
+    return this.#participants
+      .all()
+      .some((one) => one.owner === owner && one.record.acting && (one.connected || !speaksLuo));
   }
 
   /** Everything that came over is decided: where finish was vetoed before, it is tried again. */

@@ -9,7 +9,7 @@
 import { appendFile, rename, writeFile } from 'node:fs/promises';
 import { decodeJournal, encodeHeader, encodeRecord } from '../protocol/journal.js';
 import type { JournalRecord } from '../protocol/journal.js';
-import { fstat, memfdCreate, pread, pwrite } from '../sys/index.js';
+import { fstat, memfdCreate, preadFully, pwriteFully } from '../sys/index.js';
 import type { OwnedFd } from '../sys/index.js';
 
 /** Name of the journal's entry in the keeper. */
@@ -21,19 +21,13 @@ const COPY_DELAY_MS = 200;
 /** Everything in the journal behind `fd` (borrowed). @throws LuoError JOURNAL_TOO_NEW, JOURNAL_DAMAGED */
 export function readJournal(fd: number): { records: JournalRecord[]; sizeBytes: number } {
   const bytes = new Uint8Array(fstat(fd).sizeBytes);
-  let read = 0;
-  while (read < bytes.length) {
-    const count = pread(fd, bytes.subarray(read), read);
-    if (count === 0) break;
-    read += count;
-  }
-  return decodeJournal(bytes.subarray(0, read));
+  return decodeJournal(bytes.subarray(0, preadFully(fd, bytes, 0)));
 }
 
 /** A new, empty journal. The caller owns it. */
 export function createJournal(): OwnedFd {
   const fd = memfdCreate('luod-journal');
-  writeAll(fd.fd, encodeHeader(), 0);
+  pwriteFully(fd.fd, encodeHeader(), 0);
   return fd;
 }
 
@@ -42,7 +36,7 @@ export function writeRecords(fd: number, records: readonly JournalRecord[]): num
   let offset = fstat(fd).sizeBytes;
   for (const record of records) {
     const line = encodeRecord(record);
-    writeAll(fd, line, offset);
+    pwriteFully(fd, line, offset);
     offset += line.length;
   }
   return offset;
@@ -70,7 +64,7 @@ export class Journal {
   /** In the memfd when this returns. @throws SysError ENOSPC, ENOMEM: the caller must not go on */
   append(record: JournalRecord): void {
     const line = encodeRecord(record);
-    writeAll(this.#fd.fd, line, this.#sizeBytes);
+    pwriteFully(this.#fd.fd, line, this.#sizeBytes);
     this.#sizeBytes += line.length;
     this.#pendingCopy.push(line);
     this.#copyTimer ??= setTimeout(() => this.#copy(), COPY_DELAY_MS);
@@ -117,16 +111,11 @@ export class Journal {
     this.#copyTimer = undefined;
     this.#pendingCopy = [];
     const bytes = new Uint8Array(this.#sizeBytes);
-    pread(this.#fd.fd, bytes, 0);
+    preadFully(this.#fd.fd, bytes, 0);
     const beside = `${this.#copyPath}.new`;
     this.#copying = this.#copying
       .then(() => writeFile(beside, bytes, { mode: 0o600 }))
       .then(() => rename(beside, this.#copyPath))
       .catch(this.#onError);
   }
-}
-
-function writeAll(fd: number, bytes: Uint8Array, offset: number): void {
-  let written = 0;
-  while (written < bytes.length) written += pwrite(fd, bytes.subarray(written), offset + written);
 }

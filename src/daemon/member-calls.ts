@@ -17,6 +17,7 @@ import { deadlines } from '../transport/index.js';
 import type { Peer } from '../transport/index.js';
 import type { Custody, Entry } from './custody.js';
 import type { Instance } from './instance.js';
+import { OWN_MEMBER } from './kexec/crossing.js';
 import type { Kexec } from './kexec/kexec.js';
 import { howFailed, parcelPrefix } from './orchestrator.js';
 import type { Participant, Participants } from './participants.js';
@@ -60,7 +61,7 @@ export class MemberCalls {
   async call(effect: CallEffect, id: string, plan: Plan | undefined, key: string): Promise<void> {
     if (plan?.gap !== 'kexec') return this.#call(effect, id, plan, key);
     const { crossing } = this.#options.kexec;
-    if (crossing.isOwn(id)) return crossing.own(effect, plan);
+    if (id === OWN_MEMBER) return crossing.own(effect, plan);
     const { member } = effect.actor;
     if (effect.method === 'prepare' && plan.members[member]!.protocol === 'plain') {
       return crossing.prepared(plan, plan.steps[effect.step!]!, effect.attempt);

@@ -226,7 +226,7 @@ export class Membership {
         throw new LuoError('PROTO_CLOSED', `'${participant.id}' left while it claimed`);
       });
     }
-    const torn = this.torn(handle) || kexec.isAltered(handle);
+    const torn = this.torn(handle) || kexec.isAltered(handle.key);
     this.#parts.handles.claim(participant.id, handle.key, 'claimed');
     if (participant.record.role !== 'successor') this.#parts.handles.update(handle.key, { holder: participant.id });
     this.#parts.changed();

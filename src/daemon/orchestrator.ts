@@ -67,8 +67,6 @@ export interface OrchestratorHost {
   decided(plan: Plan, outcome: Outcome, successors: ReadonlyMap<number, string>): void;
   /** Leave this kernel; gives the reason if that failed. */
   jump(attempt: number): LuoError;
-  /** luod itself, where it is a member of a plan; it lives as long as this does. */
-  isOwn(participant: string): boolean;
   /** In the next kernel: the process that stands for a member of the last one, if there is one. */
   currentOf(participant: string): string | undefined;
   /** An attempt rests in normal. */

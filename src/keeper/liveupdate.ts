@@ -25,7 +25,7 @@ import {
   liveupdateCreateSession,
   liveupdateRetrieveSession,
   openLiveupdate,
-  pread,
+  preadFully,
   sessionRetrieveFdNow,
 } from '../sys/index.js';
 import type { OwnedFd } from '../sys/index.js';
@@ -54,37 +54,29 @@ const OPEN_MS = 5_000;
 const AGAIN_MS = 20;
 
 /** Create a session, and keep it. @returns its fd, borrowed @throws LuoError */
-export async function createSession(
+export function createSession(
   store: Store,
   device: LiveupdateDevice,
   name: string,
-  deadlineMs?: number,
+  deadlineMs = OPEN_MS,
 ): Promise<number> {
-  const held = await open(device, deadlineMs ?? OPEN_MS);
-  try {
+  return withDevice(device, deadlineMs, (held) => {
     store.checkRoom(OWNER);
     const fd = called('create', name, () => device.create(held.fd, name));
     store.put(OWNER, [{ name: OUTGOING_ENTRY + name, fds: [fd] }], false);
     faultPoint('keeper.session.created');
     return fd.fd;
-  } finally {
-    held.close();
-  }
+  });
 }
 
 /** Take a session of the last kernel, and keep it. @returns its fd, borrowed @throws LuoError */
-export async function retrieveSession(
+export function retrieveSession(
   store: Store,
   device: LiveupdateDevice,
   name: string,
-  deadlineMs?: number,
+  deadlineMs = OPEN_MS,
 ): Promise<number> {
-  const held = await open(device, deadlineMs ?? OPEN_MS);
-  try {
-    return take(store, device, held, name).fd;
-  } finally {
-    held.close();
-  }
+  return withDevice(device, deadlineMs, (held) => take(store, device, held, name).fd);
 }
 
 /** Everything that the last kernel left for luod. Never throws: what it found is in the entry `luod/arrival`. */
@@ -96,9 +88,8 @@ export async function arrive(store: Store, device: LiveupdateDevice, deadlineMs 
 }
 
 async function lookForArrival(store: Store, device: LiveupdateDevice, deadlineMs: number): Promise<KeeperArrival> {
-  let held: OwnedFd;
   try {
-    held = await open(device, deadlineMs);
+    return await withDevice(device, deadlineMs, (held) => takeAll(store, device, held));
   } catch (error) {
     const wire = LuoError.from(error);
     const states: Partial<Record<ErrorCode, KeeperArrival['state']>> = {
@@ -107,11 +98,6 @@ async function lookForArrival(store: Store, device: LiveupdateDevice, deadlineMs
       LIVEUPDATE_BROKEN: 'broken',
     };
     return { ...nothing(states[wire.code] ?? 'broken'), error: brief(wire) };
-  }
-  try {
-    return takeAll(store, device, held);
-  } finally {
-    held.close();
   }
 }
 
@@ -128,7 +114,11 @@ function takeAll(store: Store, device: LiveupdateDevice, held: OwnedFd): KeeperA
     const manifest = device.retrieveFd(luod.fd, MANIFEST_TOKEN);
     store.put(OWNER, [{ name: ARRIVED_MANIFEST_ENTRY, fds: [manifest] }], true);
     faultPoint('keeper.manifest.retrieved');
-    names = readHead(fstat(manifest.fd).sizeBytes, (offset, length) => readAt(manifest.fd, offset, length)).names;
+    names = readHead(fstat(manifest.fd).sizeBytes, (offset, length) => {
+      const bytes = new Uint8Array(length);
+      preadFully(manifest.fd, bytes, offset);
+      return bytes;
+    }).names;
   } catch (error) {
     return { ...nothing('arrived'), headDamaged: true, error: brief(LuoError.from(error, 'MANIFEST_DAMAGED')) };
   }
@@ -152,6 +142,16 @@ function take(store: Store, device: LiveupdateDevice, held: OwnedFd, name: strin
   store.put(OWNER, [{ name: INCOMING_ENTRY + name, fds: [fd] }], false);
   faultPoint('keeper.session.retrieved');
   return fd;
+}
+
+/** Hold the device for as long as `work` takes, and no longer. @throws LuoError as {@link open} */
+async function withDevice<T>(device: LiveupdateDevice, deadlineMs: number, work: (held: OwnedFd) => T): Promise<T> {
+  const held = await open(device, deadlineMs);
+  try {
+    return work(held);
+  } finally {
+    held.close();
+  }
 }
 
 /** @throws LuoError LIVEUPDATE_MISSING, LIVEUPDATE_HELD, LIVEUPDATE_BROKEN, SYS */
@@ -215,17 +215,6 @@ function called(what: 'create' | 'retrieve', name: string, call: () => OwnedFd):
     }
     throw new LuoError('SYS', `the session '${name}' cannot be ${what}d: ${errno}`, { cause: error, errno });
   }
-}
-
-function readAt(fd: number, offset: number, length: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  let read = 0;
-  while (read < length) {
-    const count = pread(fd, bytes.subarray(read), offset + read);
-    if (count === 0) break;
-    read += count;
-  }
-  return bytes;
 }
 
 function nothing(state: KeeperArrival['state']): KeeperArrival {

@@ -72,6 +72,21 @@ export function pwrite(fd: number, data: Uint8Array, offset: number): number {
   return checkRetry('pwrite', () => libc.pwrite(fd, data, data.byteLength, offset));
 }
 
+/** Fill `into` from `offset` on; returns the count, which is less only where the file ends. @throws SysError as {@link pread} */
+export function preadFully(fd: number, into: Uint8Array, offset: number): number {
+  for (let done = 0; done < into.byteLength;) {
+    const count = pread(fd, into.subarray(done), offset + done);
+    if (count === 0) return done;
+    done += count;
+  }
+  return into.byteLength;
+}
+
+/** Write all of `data` at `offset`. @throws SysError as {@link pwrite}: a part may be written then */
+export function pwriteFully(fd: number, data: Uint8Array, offset: number): void {
+  for (let done = 0; done < data.byteLength;) done += pwrite(fd, data.subarray(done), offset + done);
+}
+
 /** The status flags (O) of the open file. @throws SysError EBADF */
 export function getStatusFlags(fd: number): number {
   return check(libc.fcntl(fd, F.GETFL, 0), 'fcntl(F_GETFL)');

@@ -6,13 +6,12 @@ import { ERROR_CODES } from '../../src/base/errors.js';
 import { DEADLINES } from '../../src/base/limits.js';
 import { POLICIES, STATES } from '../../src/base/words.js';
 import { bare, blocks, read, tableRows } from '../docs/pages.js';
+import { assertWhole, unitsOf } from '../docs/units.js';
 import { FakeLuod } from './fake-luod.js';
 import { luoctl } from './luoctl.js';
 
 const page = read('docs/kexec.md');
-const units = new Map(
-  blocks(page, 'ini').map((text) => [/^# \/etc\/systemd\/system\/(\S+)\n/.exec(text)?.[1] ?? assert.fail(text), text]),
-);
+const units = unitsOf(page);
 const fake = await FakeLuod.start();
 after(() => fake.close());
 
@@ -49,13 +48,7 @@ test('every unit of the guide has the sections of its kind, and what it starts i
     [...units.keys()],
     ['luo-kexec.service', 'cache.service', 'after-kexec.path', 'after-kexec.service'],
   );
-  for (const [name, text] of units) {
-    assert.match(text, /^\[Unit\]\nDescription=.+$/m, name);
-    assert.match(text, name.endsWith('.path') ? /^\[Path\]$/m : /^\[Service\]\nType=(exec|oneshot)$/m, name);
-    for (const line of text.split('\n')) assert.match(line, /^(|#.*|\[[A-Z]\w+\]|[A-Z]\w+=.+)$/, name);
-    const started = /^Unit=(.+)$/m.exec(text)?.[1];
-    assert.ok(started === undefined || units.has(started), started);
-  }
+  assertWhole(units);
 });
 
 test('the unit of the kexec waits for the end of all that it stops, and starts all of it again when there was no jump', () => {

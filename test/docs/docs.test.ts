@@ -15,6 +15,7 @@ import { REMEDIES } from '../../src/cli/remedies.js';
 import { VERBS } from '../../src/cli/verbs/index.js';
 import { KEEPER_METHODS, LUOD_METHODS, MEMBER_CALLS } from '../../src/protocol/spec.js';
 import { anchors, bare, blocks, ourFiles, read, root, tableRows } from './pages.js';
+import { assertWhole, unitsOf } from './units.js';
 
 test('docs/protocol.md and docs/cli.md are what the source says, and the examples are valid', () => {
   const { status, stderr } = spawnSync(process.execPath, ['tools/docs.mjs', '--check'], {
@@ -108,19 +109,8 @@ test('docs/systemd.md uses only files and words that luod writes', () => {
 });
 
 test('the units of docs/systemd.md have the sections of their kind, and every unit that they start is shown', () => {
-  const units = new Map(
-    blocks(read('docs/systemd.md'), 'ini').map((text) => {
-      const name = /^# \/etc\/systemd\/system\/(\S+)\n/.exec(text)?.[1] ?? assert.fail(text);
-      return [name, text];
-    }),
-  );
-  for (const [name, text] of units) {
-    assert.match(text, /^\[Unit\]\nDescription=.+$/m, name);
-    assert.match(text, name.endsWith('.path') ? /^\[Path\]$/m : /^\[Service\]\nType=(exec|oneshot)$/m, name);
-    for (const line of text.split('\n')) assert.match(line, /^(|#.*|\[[A-Z]\w+\]|[A-Z]\w+=.+)$/, name);
-    const started = /^Unit=(.+)$/m.exec(text)?.[1];
-    assert.ok(started === undefined || units.has(started), started);
-  }
+  const units = unitsOf(read('docs/systemd.md'));
+  assertWhole(units);
   assert.ok(units.size >= 6);
 });
 

@@ -3,8 +3,8 @@
  * it, and one whose limit does not suffice is killed inside the call, with the data lost.
  * @source Documentation/admin-guide/cgroup-v2.rst (memory.max, memory.current)
  */
-import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { readText } from './read-text.js';
 
 export interface Roots {
   readonly procRoot: string;
@@ -25,13 +25,7 @@ export function chargeProblem(sizeBytes: number, pid: number, { procRoot, sysRoo
 
 /** Its control group and those above it, the nearest first. */
 function groupsOf(pid: number, procRoot: string): string[] {
-  let text: string;
-  try {
-    text = readFileSync(join(procRoot, String(pid), 'cgroup'), 'utf8');
-  } catch {
-    return [];
-  }
-  const own = /^0::(.*)$/m.exec(text)?.[1];
+  const own = /^0::(.*)$/m.exec(readText(join(procRoot, String(pid), 'cgroup')) ?? '')?.[1];
   if (own === undefined) return [];
   const groups: string[] = [];
   for (let group = own; ; group = dirname(group)) {
@@ -42,10 +36,6 @@ function groupsOf(pid: number, procRoot: string): string[] {
 
 /** Undefined: there is no such file, or no limit. */
 function numberIn(path: string): number | undefined {
-  try {
-    const text = readFileSync(path, 'utf8').trim();
-    return text === 'max' ? undefined : Number(text);
-  } catch {
-    return undefined;
-  }
+  const text = readText(path);
+  return text === undefined || text === 'max' ? undefined : Number(text);
 }

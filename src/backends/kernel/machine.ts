@@ -4,7 +4,7 @@
  *
  * @source kexec_file_load(2), reboot(2), Documentation/admin-guide/kernel-parameters.txt
  */
-import { openSync, closeSync, readFileSync } from 'node:fs';
+import { openSync, closeSync } from 'node:fs';
 import { release as kernelRelease } from 'node:os';
 import { join } from 'node:path';
 import { LuoError } from '../../base/errors.js';
@@ -14,6 +14,7 @@ import { chargeProblem } from './control-groups.js';
 import { commandLine } from './image/command-line.js';
 import { releaseOf } from './image/setup-header.js';
 import { preflight } from './preflight/preflight.js';
+import { readText } from './read-text.js';
 
 export interface MachineOptions {
   readonly procRoot?: string;
@@ -37,12 +38,12 @@ class Machine implements KexecMachine {
     this.#proc = procRoot;
     this.#sys = sysRoot;
     this.#dev = devRoot;
-    this.bootId = read(join(procRoot, 'sys/kernel/random/boot_id')) ?? '';
-    this.systemd = read(join(procRoot, '1/comm')) === 'systemd';
+    this.bootId = readText(join(procRoot, 'sys/kernel/random/boot_id')) ?? '';
+    this.systemd = readText(join(procRoot, '1/comm')) === 'systemd';
   }
 
   async load(request: ImageRequest): Promise<LoadedImage> {
-    const cmdline = commandLine(request, read(join(this.#proc, 'cmdline')) ?? '');
+    const cmdline = commandLine(request, readText(join(this.#proc, 'cmdline')) ?? '');
     const kernel = openImage(request.kernel);
     let initrd: number | null = null;
     try {
@@ -72,7 +73,7 @@ class Machine implements KexecMachine {
   }
 
   isLoaded(): boolean {
-    const kexec = read(join(this.#sys, 'kernel/kexec/loaded')) ?? read(join(this.#sys, 'kernel/kexec_loaded'));
+    const kexec = readText(join(this.#sys, 'kernel/kexec/loaded')) ?? readText(join(this.#sys, 'kernel/kexec_loaded'));
     return kexec === '1';
   }
 
@@ -175,12 +176,4 @@ function returned(error: SysError): LuoError {
     `the kernel did not start the next one: ${why[error.errnoName] ?? 'a file could not be frozen'} (${error.errnoName})`,
     { cause: error, errno: error.errnoName, remedy: 'everything serves again; luoctl load, then luoctl kexec' },
   );
-}
-
-function read(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8').trim();
-  } catch {
-    return undefined;
-  }
 }

@@ -1,10 +1,9 @@
 /**
  * The first start in the next kernel: from the manifest of the last luod to a journal of this one. The keeper has retrieved
- * every session before (src/keeper/arrival.ts); what follows is like any recovery, with one record more: `arrived`.
+ * every session before (src/keeper/liveupdate.ts); what follows is like any recovery, with one record more: `arrived`.
  *
- * PURE but for `readArrival`. Unhappy: a manifest whose body is damaged or too new gives an arrival with an error and no
- * sessions: the keeper goes on holding them, nothing is finished, a newer luod may read it. A manifest that says `frozen:
- * false` carried running memory: everything in it is torn.
+ * PURE; who reads the manifest and what a damaged one comes to: read-arrival.ts. A manifest that says `frozen: false` carried
+ * running memory: everything in it is torn.
  */
 import { LuoError } from '../../base/errors.js';
 import type { JournalRecord as EngineRecord, Plan } from '../../engine/types.js';

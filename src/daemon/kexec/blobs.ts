@@ -8,7 +8,7 @@
 import { LuoError } from '../../base/errors.js';
 import type { Backend } from '../../ports/index.js';
 import type { BlobInfo } from '../../protocol/spec.js';
-import { OwnedFd, fstat, ftruncate, memfdCreateExecutable, pread, pwrite, sealContent } from '../../sys/index.js';
+import { OwnedFd, fstat, ftruncate, memfdCreateExecutable, pread, pwriteFully, sealContent } from '../../sys/index.js';
 import { checkName } from '../check-name.js';
 import type { Custody } from '../custody.js';
 import { LOG_BLOB, LogRing } from './log-ring.js';
@@ -158,7 +158,7 @@ function contentBytes(fd: number): number {
   return 0;
 }
 
-/** A memfd with the content of `fd`, which may be a file, a memfd or a pipe's end at rest. */
+/** A memfd with the content of `fd`, a file or a memfd. @throws SysError ESPIPE it is of a kind that has no content to read again */
 function copyOf(name: string, fd: number): OwnedFd {
   const copy = memfdCreateExecutable(`luo-blob:${name}`);
   try {
@@ -167,7 +167,7 @@ function copyOf(name: string, fd: number): OwnedFd {
       const count = pread(fd, chunk, offset);
       if (count === 0) return copy;
       ftruncate(copy.fd, offset + count);
-      pwrite(copy.fd, chunk.subarray(0, count), offset);
+      pwriteFully(copy.fd, chunk.subarray(0, count), offset);
       offset += count;
     }
   } catch (error) {

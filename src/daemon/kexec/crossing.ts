@@ -9,7 +9,6 @@
  * Happy path after it: arrival.ts has made the journal; handles are claimed; `finished`. What nobody claims is decided
  * by its policy (unclaimed.ts).
  */
-import { createHash } from 'node:crypto';
 import { LuoError } from '../../base/errors.js';
 import { parseHandleKey } from '../../base/words.js';
 import type { CallEffect, Plan, PlanMember, PlanStep } from '../../engine/types.js';
@@ -17,8 +16,9 @@ import type { KexecMachine } from '../../ports/index.js';
 import { MANIFEST_SESSION, MANIFEST_TOKEN } from '../../protocol/manifest.js';
 import type { JournalRecord } from '../../protocol/journal.js';
 import type { CallParams, CallResult } from '../../protocol/spec.js';
-import { faultPoint, fstat, pread } from '../../sys/index.js';
+import { faultPoint, fstat } from '../../sys/index.js';
 import type { Custody } from '../custody.js';
+import { digestOf } from '../digest.js';
 import { handleEntryName } from '../handles.js';
 import type { Handles } from '../handles.js';
 import type { Logger } from '../logger.js';
@@ -31,7 +31,6 @@ import type { Sessions } from './sessions.js';
 
 /** luod as a participant of a plan across the kexec gap. */
 export const OWN_MEMBER = 'luod';
-const CHUNK_BYTES = 1024 * 1024;
 
 export interface CrossingParts {
   readonly machine: KexecMachine;
@@ -62,10 +61,6 @@ export class Crossing {
     this.#parts = parts;
     const kept = parts.custody.get(MANIFEST_ENTRY)?.fds[0];
     if (kept && parts.outgoing.has(parts.ownOwner)) this.#manifest = ManifestFile.open(kept.fd);
-  }
-
-  isOwn(participant: string): boolean {
-    return participant === OWN_MEMBER;
   }
 
   /** The plan with luod as its last member. */
@@ -248,13 +243,13 @@ export class Crossing {
   }
 
   /** Everybody is frozen: what is in memory now is what will arrive. @throws LuoError MANIFEST_FULL */
-  #ownFreeze(attempt: number): void {
+  async #ownFreeze(attempt: number): Promise<void> {
     const { outgoing, handles, custody } = this.#parts;
     for (const { owner, preserved } of outgoing.all()) {
       for (const { key } of preserved) {
         if (handles.get(key)?.digest !== true) continue;
         const fd = custody.get(handleEntryName(key))?.fds[0];
-        if (fd) outgoing.setDigest(owner, key, digestOf(fd.fd));
+        if (fd) outgoing.setDigest(owner, key, await digestOf(fd.fd));
       }
     }
     this.#manifest?.checkRoom(this.#body(attempt, true));
@@ -305,17 +300,5 @@ export class Crossing {
     const found = this.#parts.sessions.list().find((one) => one.name === session && one.direction === 'outgoing');
     if (!found) throw new LuoError('SESSION_MISSING', `the keeper does not hold the session '${session}'`);
     return found.fd;
-  }
-}
-
-/** sha256 of the whole file behind `fd`, in hex. */
-export function digestOf(fd: number): string {
-  const hash = createHash('sha256');
-  const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
-  for (let offset = 0; ;) {
-    const count = pread(fd, chunk, offset);
-    if (count === 0) return hash.digest('hex');
-    hash.update(chunk.subarray(0, count));
-    offset += count;
   }
 }

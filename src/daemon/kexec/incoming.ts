@@ -34,8 +34,8 @@ export interface Arrival {
   readonly error?: WireError;
 }
 
-/** `delegated`: its owner has the session's fd and takes it by itself. */
-export type Taken = 'retrieved' | 'delegated' | 'dropped' | 'lost';
+/** `delegated`: its owner has the session's fd and takes it by itself. `altered`: retrieved, and not what was frozen. */
+export type Taken = 'retrieved' | 'altered' | 'delegated' | 'dropped' | 'lost';
 
 export class IncomingSessions {
   readonly #backend: Backend;
@@ -62,11 +62,6 @@ export class IncomingSessions {
     return this.#arrival;
   }
 
-  /** The first words of this luod about what came over. */
-  arrive(arrival: Arrival): void {
-    this.#record({ kind: 'kexec.arrival', arrival });
-  }
-
   /** Is it in a session, and has nobody taken it? */
   isWaiting(key: string): boolean {
     return this.#find(key) !== undefined && !this.#taken.has(key);
@@ -86,10 +81,10 @@ export class IncomingSessions {
     return this.#find(key)?.preserved;
   }
 
-  /** Keys of an owner that nobody has taken; of everybody without `owner`. */
-  waiting(owner?: string): string[] {
+  /** Keys of an owner that nobody has taken. */
+  waiting(owner: string): string[] {
     return (this.#arrival?.sessions ?? [])
-      .filter((session) => owner === undefined || session.owner === owner)
+      .filter((session) => session.owner === owner)
       .flatMap((session) => session.preserved.map((one) => one.key).filter((key) => !this.#taken.has(key)));
   }
 

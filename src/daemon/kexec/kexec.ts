@@ -14,13 +14,15 @@ import type { JournalRecord } from '../../protocol/journal.js';
 import type { KexecStatus, LuodParams, UpdateResult } from '../../protocol/spec.js';
 import type { OwnedFd } from '../../sys/index.js';
 import type { Custody } from '../custody.js';
+import { digestOf } from '../digest.js';
 import { handleEntryName } from '../handles.js';
 import type { Handle, Handles } from '../handles.js';
 import type { Logger } from '../logger.js';
 import { Blobs } from './blobs.js';
 import type { LogRing } from './log-ring.js';
-import { Crossing, digestOf } from './crossing.js';
+import { Crossing } from './crossing.js';
 import { IncomingSessions } from './incoming.js';
+import type { Taken } from './incoming.js';
 import { OutgoingSessions } from './outgoing.js';
 import { Sessions } from './sessions.js';
 import { Unclaimed } from './unclaimed.js';
@@ -33,7 +35,6 @@ export interface KexecOptions {
 }
 
 export interface KexecHost {
-  readonly uid: number;
   readonly version: string;
   readonly log: Logger;
   readonly custody: Custody;
@@ -70,7 +71,7 @@ export class Kexec {
   readonly #backend: Backend | undefined;
   #crossing: Crossing | undefined;
   #image: LoadedImage | null = null;
-  readonly #waiters = new Map<string, Set<() => void>>();
+  readonly #waiters = new Set<() => void>();
   #claimTimer: NodeJS.Timeout | undefined;
   #timeIsOver = false;
   #claimMs: number = DEADLINES.claimMs;
@@ -81,7 +82,6 @@ export class Kexec {
     this.#host = host;
     this.sessions = new Sessions(host.custody);
     if (!options.machine || !options.backend) return;
-    const { machine } = options;
     const backend = options.backend(this.sessions);
     this.#backend = backend;
     this.outgoing = new OutgoingSessions(backend, (record) => host.append(record));
@@ -90,9 +90,8 @@ export class Kexec {
     this.#unclaimed = new Unclaimed({
       handles: host.handles,
       incoming: this.incoming,
-      custody: host.custody,
       log: host.log,
-      chargeProblem: (sizeBytes) => machine.chargeProblem(sizeBytes, process.pid),
+      retrieve: (handle) => this.retrieve(handle),
       drop: (keys) => host.drop(keys),
       serves: (owner) => host.serves(owner),
       changed: () => host.changed(),
@@ -111,10 +110,11 @@ export class Kexec {
 
   /** Call once, after the journal was read. */
   async begin(): Promise<void> {
-    if (!this.outgoing || !this.incoming || !this.#options.machine) return;
+    const host = this.#host;
+    const { machine } = this.#options;
+    if (!this.outgoing || !this.incoming || !machine) return;
     await this.outgoing.adopt();
     await this.incoming.adopt();
-    const { host, machine } = { host: this.#host, machine: this.#options.machine };
     this.#crossing = new Crossing({
       machine,
       custody: host.custody,
@@ -302,14 +302,15 @@ export class Kexec {
   }
 
   status(): KexecStatus {
-    const machine = this.#options.machine;
+    const { machine } = this.#options;
+    const imageLoaded = machine?.isLoaded() ?? false;
     const arrival = this.incoming?.arrival;
     return {
       available: this.available,
       reason: this.#options.reason,
       release: machine?.release ?? '',
-      image: this.#image && machine?.isLoaded() === true ? { ...this.#image } : null,
-      imageLoaded: machine?.isLoaded() ?? false,
+      image: this.#image && imageLoaded ? { ...this.#image } : null,
+      imageLoaded,
       arrived: arrival
         ? {
             from: arrival.from,
@@ -330,18 +331,35 @@ export class Kexec {
 
   /** Take a handle out of its session into the keeper. @throws LuoError CLAIM_LOST, CLAIM_MEMORY */
   async retrieve(handle: Handle): Promise<void> {
-    const { incoming } = this;
-    if (!incoming) return;
-    const fd = await incoming.retrieve(handle.key, (sizeBytes) =>
-      this.#machine().chargeProblem(sizeBytes, process.pid),
-    );
-    await this.keep(handle, fd);
+    const fd = await this.#takeOut(handle.key);
+    let altered: boolean;
+    try {
+      altered = await this.#differs(handle.key, fd);
+    } catch (error) {
+      // Nothing is lost: the session gives it out again.
+      fd.close();
+      throw error;
+    }
+    await this.#keep(handle, fd, altered ? 'altered' : 'retrieved');
   }
 
   /** A delegate, or luod, took it out: from now on it is like any other. @param takenFd custody's from now on */
-  async keep(handle: Handle, takenFd: OwnedFd): Promise<void> {
+  async #keep(handle: Handle, takenFd: OwnedFd, taken: Taken): Promise<void> {
     await this.#host.custody.put(handleEntryName(handle.key), handle.owner, { key: handle.key }, [takenFd], true);
-    this.incoming?.take(handle.key, 'retrieved');
+    this.#incoming().take(handle.key, taken);
+  }
+
+  /** luod is charged for its memory. @returns its fd, which the caller owns @throws LuoError CLAIM_LOST, CLAIM_MEMORY */
+  #takeOut(key: string): Promise<OwnedFd> {
+    return this.#incoming().retrieve(key, (sizeBytes) => this.#machine().chargeProblem(sizeBytes, process.pid));
+  }
+
+  /** A digest travelled along, and the content is another one. */
+  async #differs(key: string, fd: OwnedFd): Promise<boolean> {
+    const digest = this.#incoming().preservedOf(key)?.digest;
+    if (digest === undefined || (await digestOf(fd.fd)) === digest) return false;
+    this.#host.log.error({ handle: key }, 'the content is not what was frozen: its digest differs');
+    return true;
   }
 
   /** Its owner takes it out of the session by itself; the fd (borrowed) is the session's. */
@@ -360,19 +378,15 @@ export class Kexec {
       this.#incoming().take(handle.key, 'lost', { code: 'CLAIM_LOST', message, errno });
       this.#host.handles.update(handle.key, { holder: null });
     } else if (takenFd) {
-      await this.keep(handle, takenFd);
+      await this.#keep(handle, takenFd, 'retrieved');
       this.#host.handles.update(handle.key, { hasFd: true });
     } else this.#incoming().take(handle.key, 'retrieved');
     this.poke();
   }
 
-  /** A digest travelled along, and the content is another one. */
-  isAltered(handle: Handle): boolean {
-    const digest = this.incoming?.preservedOf(handle.key)?.digest;
-    const fd = this.#host.custody.get(handleEntryName(handle.key))?.fds[0];
-    if (digest === undefined || !fd || digestOf(fd.fd) === digest) return false;
-    this.#host.log.error({ handle: handle.key }, 'the content is not what was frozen: its digest differs');
-    return true;
+  /** When it was taken out of its session its content was not what was frozen. */
+  isAltered(key: string): boolean {
+    return this.incoming?.stateOf(key) === 'altered';
   }
 
   dropped(keys: readonly string[]): void {
@@ -397,7 +411,7 @@ export class Kexec {
         continue;
       }
       try {
-        const fd = await incoming.retrieve(key, (sizeBytes) => this.#machine().chargeProblem(sizeBytes, process.pid));
+        const fd = await this.#takeOut(key);
         const sizeBytes = incoming.preservedOf(key)?.sizeBytes ?? null;
         await this.#host.custody.put(key, owner, { type: 'memfd', sizeBytes }, [fd], true);
         incoming.take(key, 'retrieved');
@@ -419,20 +433,16 @@ export class Kexec {
           participant: owner,
         });
       }
-      await new Promise<void>((resolve) => {
-        const waiting = this.#waiters.get(owner) ?? new Set();
-        this.#waiters.set(owner, waiting);
-        waiting.add(resolve);
-      });
+      await new Promise<void>((resolve) => this.#waiters.add(resolve));
     }
   }
 
   /** Something changed that a waiter, a policy or finish may have waited for. */
   poke(): void {
-    const waiters = [...this.#waiters.values()].flatMap((some) => [...some]);
+    for (const resolve of this.#waiters) resolve();
     this.#waiters.clear();
-    for (const resolve of waiters) resolve();
-    if (!this.#unclaimed || !this.incoming?.arrival || this.#deciding) return;
+    // Nothing came over, or all of it is settled: this is called at every change.
+    if (!this.#unclaimed || this.#deciding || !this.incoming?.arrival?.sessions.length) return;
     this.#deciding = true;
     void this.#unclaimed.decide(this.#timeIsOver).finally(() => {
       this.#deciding = false;

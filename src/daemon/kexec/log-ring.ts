@@ -2,7 +2,7 @@
  * luod's own log of the last minutes, in memory that is preserved from luod's start: whatever ends this kernel, the next one can
  * read what was said before. Text from the beginning; when the memory is full, its older half goes.
  */
-import { ftruncate, memfdCreateExecutable, pread, pwrite } from '../../sys/index.js';
+import { ftruncate, memfdCreateExecutable, preadFully, pwriteFully } from '../../sys/index.js';
 import type { OwnedFd } from '../../sys/index.js';
 
 /** Name of the blob. */
@@ -30,18 +30,21 @@ export class LogRing {
   write(line: string): void {
     const bytes = Buffer.from(line).subarray(0, RING_BYTES / 2);
     if (this.#used + bytes.length > RING_BYTES) this.#forgetOlderHalf();
-    pwrite(this.#fd, bytes, this.#used);
+    pwriteFully(this.#fd, bytes, this.#used);
     this.#used += bytes.length;
   }
 
   #forgetOlderHalf(): void {
     const all = Buffer.alloc(RING_BYTES);
-    pread(this.#fd, all.subarray(0, this.#used), 0);
-    const start = all.indexOf(0x0a, this.#used / 2) + 1;
+    preadFully(this.#fd, all.subarray(0, this.#used), 0);
+    const half = Math.ceil(this.#used / 2);
+    const lineEnd = all.indexOf(0x0a, half);
+    // A line that was cut has no end.
+    const start = lineEnd < 0 ? half : lineEnd + 1;
     const kept = all.subarray(start, this.#used);
     const next = Buffer.alloc(RING_BYTES);
     kept.copy(next);
-    pwrite(this.#fd, next, 0);
+    pwriteFully(this.#fd, next, 0);
     this.#used = kept.length;
   }
 }

@@ -6,7 +6,7 @@ import { LIMITS } from '../../base/limits.js';
 import { LuoError } from '../../base/errors.js';
 import { encodeHeads, encodeSlot, planManifest, readHead, readSlots } from '../../protocol/manifest.js';
 import type { ManifestLayout } from '../../protocol/manifest.js';
-import { fstat, ftruncate, memfdCreateExecutable, pread, pwrite, sealSize } from '../../sys/index.js';
+import { fstat, ftruncate, memfdCreateExecutable, preadFully, pwriteFully, sealSize } from '../../sys/index.js';
 import type { OwnedFd } from '../../sys/index.js';
 import type { ManifestContent } from './manifest-content.js';
 
@@ -40,8 +40,9 @@ export class ManifestFile {
     try {
       ftruncate(fd.fd, layout.fileBytes);
       sealSize(fd.fd);
-      for (const part of encodeHeads(layout, names)) writeAt(fd.fd, part);
-      writeAt(fd.fd, encodeSlot(layout, content, { frozen: false, sequence: 1 }));
+      for (const part of encodeHeads(layout, names)) pwriteFully(fd.fd, part.bytes, part.offset);
+      const slot = encodeSlot(layout, content, { frozen: false, sequence: 1 });
+      pwriteFully(fd.fd, slot.bytes, slot.offset);
       return fd;
     } catch (error) {
       fd.close();
@@ -69,7 +70,8 @@ export class ManifestFile {
   /** In the memfd when this returns; what it said before is there until then. @throws LuoError MANIFEST_FULL */
   write(content: ManifestContent, frozen: boolean): void {
     const sequence = this.#sequence + 1;
-    writeAt(this.fd, encodeSlot(this.#layout, content, { frozen, sequence }));
+    const slot = encodeSlot(this.#layout, content, { frozen, sequence });
+    pwriteFully(this.fd, slot.bytes, slot.offset);
     this.#sequence = sequence;
     this.#frozen = frozen;
   }
@@ -87,16 +89,8 @@ export function readManifest(fd: number): { content: ManifestContent; frozen: bo
   return { content, frozen, damaged };
 }
 
-function writeAt(fd: number, { offset, bytes }: { offset: number; bytes: Uint8Array }): void {
-  for (let written = 0; written < bytes.length;) written += pwrite(fd, bytes.subarray(written), offset + written);
-}
-
 function readAt(fd: number, offset: number, length: number): Uint8Array {
   const bytes = new Uint8Array(length);
-  for (let read = 0; read < length;) {
-    const count = pread(fd, bytes.subarray(read), offset + read);
-    if (count === 0) break;
-    read += count;
-  }
+  preadFully(fd, bytes, offset);
   return bytes;
 }

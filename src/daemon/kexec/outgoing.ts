@@ -69,10 +69,6 @@ export class OutgoingSessions {
     return this.#sessions.has(owner);
   }
 
-  isPreserved(owner: string, key: string): boolean {
-    return this.#sessions.get(owner)?.preserved.has(key) === true;
-  }
-
   /** The name of the owner's session, made if there is none. @param name by default a random one */
   async open(owner: string, attempt: number, name?: string): Promise<string> {
     const known = this.#sessions.get(owner) ?? (await this.#creating.get(owner));
@@ -134,10 +130,7 @@ export class OutgoingSessions {
   /** The fd (borrowed) of an owner's session, for a duplicate that goes to a delegate. */
   delegate(owner: string, fdOf: (name: string) => number): number {
     const outgoing = this.#get(owner);
-    if (!outgoing.delegated) {
-      this.#append({ kind: 'kexec.delegated', owner });
-      outgoing.delegated = true;
-    }
+    if (!outgoing.delegated) this.#record({ kind: 'kexec.delegated', owner });
     return fdOf(outgoing.name);
   }
 
@@ -147,11 +140,8 @@ export class OutgoingSessions {
     if (!outgoing) return;
     await this.#session(outgoing.name)?.close();
     this.#handles.delete(outgoing.name);
-    this.#sessions.delete(owner);
-    this.#append({ kind: 'kexec.dropped', owner, copy: outgoing.delegated ? outgoing.name : null });
-    if (!outgoing.delegated) return;
-    this.#copies.set(owner, outgoing.name);
-    if (await this.#hasCopy(owner)) {
+    this.#record({ kind: 'kexec.dropped', owner, copy: outgoing.delegated ? outgoing.name : null });
+    if (outgoing.delegated && (await this.#hasCopy(owner))) {
       throw new LuoError(
         'SESSION_COPY_LEFT',
         `'${owner}' keeps the fd of its session: what it preserved stays pinned and would travel with the next kexec`,
@@ -223,10 +213,8 @@ export class OutgoingSessions {
   async #create(owner: string, attempt: number, name: string): Promise<Outgoing> {
     const session = await this.#backend.create(name);
     this.#handles.set(name, session);
-    const outgoing: Outgoing = { name, owner, attempt, preserved: new Map(), next: 1n, delegated: false };
-    this.#append({ kind: 'kexec.session', owner, name, attempt });
-    this.#sessions.set(owner, outgoing);
-    return outgoing;
+    this.#record({ kind: 'kexec.session', owner, name, attempt });
+    return this.#get(owner);
   }
 
   /** Creating the same name again succeeds only if nobody has the session any more. */
@@ -238,14 +226,19 @@ export class OutgoingSessions {
       if (error instanceof LuoError && error.errno === 'EEXIST') return true;
       throw error;
     }
-    this.#copies.delete(owner);
-    this.#append({ kind: 'kexec.dropped', owner, copy: null });
+    this.#record({ kind: 'kexec.dropped', owner, copy: null });
     return false;
   }
 
   #note(owner: string, preserved: Preserved): void {
-    this.#append({ kind: 'kexec.preserved', owner, preserved });
-    this.#get(owner).preserved.set(preserved.key, preserved);
+    this.#get(owner);
+    this.#record({ kind: 'kexec.preserved', owner, preserved });
+  }
+
+  /** What a record does is written in one place: now, and when a later luod reads it. */
+  #record(record: JournalRecord): void {
+    this.#append(record);
+    this.replay(record);
   }
 
   #get(owner: string): Outgoing {

@@ -1,4 +1,8 @@
-/** What the keeper found when it started in this kernel, as the beginning of a journal. */
+/**
+ * What the keeper found when it started in this kernel, as the beginning of a journal. Unhappy: a manifest that is damaged or too
+ * new gives an arrival with an error and no sessions: the keeper goes on holding them, nothing is finished, a newer luod may
+ * read it.
+ */
 import { LuoError } from '../../base/errors.js';
 import { ARRIVAL_ENTRY, ARRIVED_MANIFEST_ENTRY } from '../../protocol/manifest.js';
 import type { KeeperArrival } from '../../protocol/manifest.js';
@@ -16,7 +20,7 @@ export interface Arrived {
 }
 
 /** Undefined: this is an ordinary start. */
-export async function readArrival(custody: Custody, log: Logger): Promise<Arrived | undefined> {
+export function readArrival(custody: Custody, log: Logger): Arrived | undefined {
   const found = custody.get(ARRIVAL_ENTRY)?.meta as KeeperArrival | undefined;
   if (!found || found.state === 'off' || found.state === 'missing' || found.state === 'cold') return undefined;
   if (found.state !== 'arrived') return failed(log, found.error ?? { code: 'INTERNAL', message: found.state });

@@ -6,8 +6,6 @@
  * A service that was parked when the kernel was replaced is parked afterwards: all of it is held, whatever the policies say.
  */
 import { LuoError } from '../../base/errors.js';
-import type { Custody } from '../custody.js';
-import { handleEntryName } from '../handles.js';
 import type { Handle, Handles } from '../handles.js';
 import type { Logger } from '../logger.js';
 import type { KexecStatus } from '../../protocol/spec.js';
@@ -16,10 +14,9 @@ import type { IncomingSessions } from './incoming.js';
 export interface UnclaimedParts {
   readonly handles: Handles;
   readonly incoming: IncomingSessions;
-  readonly custody: Custody;
   readonly log: Logger;
-  /** Why luod itself must not be charged for so many bytes now; null: it may. */
-  readonly chargeProblem: (sizeBytes: number) => string | null;
+  /** Take it out of its session into the keeper. @throws LuoError CLAIM_LOST, CLAIM_MEMORY */
+  readonly retrieve: (handle: Handle) => Promise<void>;
   /** Handles go for good. */
   readonly drop: (keys: readonly string[]) => void;
   /** A process of this owner serves. */
@@ -74,12 +71,10 @@ export class Unclaimed {
 
   /** Take it into the keeper, where it waits for its owner. */
   async hold(handle: Handle): Promise<void> {
-    const { incoming, custody, log, chargeProblem, changed } = this.#parts;
+    const { incoming, log, retrieve, changed } = this.#parts;
     if (incoming.stateOf(handle.key) !== 'waiting') return;
     try {
-      const fd = await incoming.retrieve(handle.key, chargeProblem);
-      await custody.put(handleEntryName(handle.key), handle.owner, { key: handle.key }, [fd], true);
-      incoming.take(handle.key, 'retrieved');
+      await retrieve(handle);
       log.info({ handle: handle.key }, 'unclaimed handle is held');
     } catch (error) {
       const { code, message } = LuoError.from(error);

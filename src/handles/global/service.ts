@@ -1,4 +1,4 @@
-/** How luod starts the program that runs the hooks: as a supervised service like any other. */
+/** How the program that runs the hooks is to be started: as a supervised service like any other. luod does not do it by itself yet. */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LuodParams } from '../../protocol/spec.js';

@@ -1,7 +1,8 @@
 /** The running kernel and this process: may they do it at all? */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PreflightCheck, PreflightInput } from '../../../ports/index.js';
+import { readText } from '../read-text.js';
 import { finding, type Machine } from './finding.js';
 
 const CAP_SYS_BOOT = 22n;
@@ -21,7 +22,7 @@ function liveupdate({ devRoot, procRoot }: Machine): PreflightCheck {
   if (existsSync(join(devRoot, 'liveupdate'))) {
     return finding('liveupdate', 'pass', 'this kernel has /dev/liveupdate');
   }
-  const cmdline = read(join(procRoot, 'cmdline')) ?? '';
+  const cmdline = readText(join(procRoot, 'cmdline')) ?? '';
   const isOn = /(^|\s)liveupdate=(on|1|y)/.test(cmdline);
   return finding(
     'liveupdate',
@@ -34,7 +35,7 @@ function liveupdate({ devRoot, procRoot }: Machine): PreflightCheck {
 }
 
 function right({ procRoot }: Machine): PreflightCheck {
-  const effective = /^CapEff:\s*([0-9a-f]+)/m.exec(read(join(procRoot, 'self/status')) ?? '')?.[1];
+  const effective = /^CapEff:\s*([0-9a-f]+)/m.exec(readText(join(procRoot, 'self/status')) ?? '')?.[1];
   const has = effective !== undefined && ((BigInt(`0x${effective}`) >> CAP_SYS_BOOT) & 1n) === 1n;
   return has
     ? finding('reboot-right', 'pass', 'luod has CAP_SYS_BOOT')
@@ -42,7 +43,7 @@ function right({ procRoot }: Machine): PreflightCheck {
 }
 
 function loading({ procRoot, isLoaded }: Machine): PreflightCheck {
-  const disabled = read(join(procRoot, 'sys/kernel/kexec_load_disabled')) === '1';
+  const disabled = readText(join(procRoot, 'sys/kernel/kexec_load_disabled')) === '1';
   if (!disabled) return finding('kexec-loading', 'pass', 'kernels can be loaded');
   return isLoaded
     ? finding(
@@ -54,7 +55,7 @@ function loading({ procRoot, isLoaded }: Machine): PreflightCheck {
 }
 
 function pidNamespace({ procRoot }: Machine): PreflightCheck {
-  const nested = /^NSpid:\s*\d+\s+\d+/m.test(read(join(procRoot, 'self/status')) ?? '');
+  const nested = /^NSpid:\s*\d+\s+\d+/m.test(readText(join(procRoot, 'self/status')) ?? '');
   return nested
     ? finding(
         'pid-namespace',
@@ -86,12 +87,4 @@ function nofile({ keeper, sessions }: PreflightInput): PreflightCheck {
         `the keeper would hold ${needed} fds and may hold ${keeper.fdsMax}`,
         'start luod with a larger RLIMIT_NOFILE (LimitNOFILE= of its unit)',
       );
-}
-
-function read(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8').trim();
-  } catch {
-    return undefined;
-  }
 }

@@ -9,6 +9,7 @@ import { commandLine } from '../image/command-line.js';
 import { abiStrings, readKernelFacts, type KernelFacts } from '../image/kernel-facts.js';
 import { unpack } from '../image/payload.js';
 import { readSetupHeader } from '../image/setup-header.js';
+import { readText } from '../read-text.js';
 import { finding, type Machine } from './finding.js';
 
 export interface TargetChecks {
@@ -76,7 +77,7 @@ export async function checkTarget(input: PreflightInput, machine: Machine): Prom
 function targetOf(input: PreflightInput, machine: Machine): { target: Target | undefined; check: PreflightCheck } {
   if (input.image) {
     const { kernel, initrd = null } = input.image;
-    const cmdline = commandLine(input.image, read(join(machine.procRoot, 'cmdline')) ?? '');
+    const cmdline = commandLine(input.image, readText(join(machine.procRoot, 'cmdline')) ?? '');
     return {
       target: { kernel, initrd, cmdline },
       check: finding('image-loaded', 'pass', 'this image is only looked at; luoctl load loads it'),
@@ -225,7 +226,7 @@ function initrdCheck(initrd: string | null, cmdline: string): PreflightCheck {
 
 /** The next kernel and its initrd are placed in scratch memory, and boot with nothing else at first. */
 function scratchCheck({ sysRoot }: Machine, imageBytes: number, initBytes: number): PreflightCheck {
-  const text = read(join(sysRoot, 'kernel/debug/kho/out/scratch_len'));
+  const text = readText(join(sysRoot, 'kernel/debug/kho/out/scratch_len'));
   if (text === undefined)
     return finding('scratch', 'warn', 'the size of the scratch memory cannot be read', 'mount debugfs');
   const scratch = text.split(/\s+/).reduce((sum, part) => sum + (Number(part) || 0), 0);
@@ -254,13 +255,5 @@ function sizeOf(path: string | null): number {
     return path === null ? 0 : statSync(path).size;
   } catch {
     return 0;
-  }
-}
-
-function read(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8').trim();
-  } catch {
-    return undefined;
   }
 }

@@ -12,10 +12,11 @@ const may = {
   keeper: ['base', 'abi', 'protocol', 'sys', 'transport', 'node'],
   handles: ['base', 'ports', 'model', 'abi', 'protocol', 'sys', 'transport', 'node'],
   backends: ['base', 'ports', 'model', 'abi', 'protocol', 'sys', 'transport', 'node'],
+  emulator: ['base', 'ports', 'model', 'abi', 'protocol', 'sys', 'transport', 'node'],
   client: ['base', 'abi', 'protocol', 'sys', 'transport', 'node'],
   cli: ['base', 'client', 'ports', 'protocol', 'commander', 'node'],
   daemon: ['base', 'engine', 'ports', 'protocol', 'sys', 'transport', 'pino', 'node'],
-  testing: ['base', 'ports', 'model', 'abi', 'protocol', 'sys', 'transport', 'client', 'backends', 'node'],
+  testing: ['base', 'ports', 'model', 'abi', 'protocol', 'sys', 'transport', 'client', 'backends', 'emulator', 'node'],
 };
 
 const target = {
@@ -57,6 +58,13 @@ module.exports = {
       from: { path: '^src/handles/' },
       to: { path: '^src/(backends|emulator)/' },
     },
+    ...['backends', 'emulator'].map((folder) => ({
+      name: `${folder}-apart`,
+      severity: 'error',
+      comment: 'handles, backends and emulator never import each other',
+      from: { path: `^src/${folder}/` },
+      to: { path: `^src/(handles|backends|emulator)/`, pathNot: `^src/${folder}/` },
+    })),
     {
       name: 'testing-memory-backend-only',
       severity: 'error',

@@ -4,3 +4,5 @@ export * from './linux.js';
 export * from './structs.js';
 export * from './kexec.js';
 export * from './liveupdate.js';
+export * from './bpf.js';
+export * from './seccomp.js';

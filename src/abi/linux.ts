@@ -7,7 +7,20 @@
 export const AT = { EMPTY_PATH: 0x1000 } as const;
 
 /** open(2) and descriptor flags. @source include/uapi/asm-generic/fcntl.h */
-export const O = { RDONLY: 0, WRONLY: 1, RDWR: 2, NONBLOCK: 0x800, CLOEXEC: 0x80000, PATH: 0x200000 } as const;
+export const O = {
+  RDONLY: 0,
+  WRONLY: 1,
+  RDWR: 2,
+  ACCMODE: 3,
+  CREAT: 0o100,
+  EXCL: 0o200,
+  TRUNC: 0o1000,
+  NONBLOCK: 0x800,
+  CLOEXEC: 0x80000,
+  PATH: 0x200000,
+} as const;
+/** The one flag of open(2) here whose bit differs between the architectures. */
+export const O_DIRECTORY: Readonly<Record<string, number>> = { x64: 0o200000, arm64: 0o40000 };
 
 /** fcntl(2) commands. */
 export const F = {
@@ -116,11 +129,15 @@ export const PR = {
   GET_NAME: 16,
   SET_CHILD_SUBREAPER: 36,
   GET_CHILD_SUBREAPER: 37,
+  SET_NO_NEW_PRIVS: 38,
+  GET_NO_NEW_PRIVS: 39,
 } as const;
 export const P = { ALL: 0, PID: 1, PGID: 2, PIDFD: 3 } as const;
-export const W = { NOHANG: 1, EXITED: 4, NOWAIT: 0x1000000 } as const;
+export const W = { NOHANG: 1, STOPPED: 2, EXITED: 4, CONTINUED: 8, NOWAIT: 0x1000000 } as const;
+/** Why SIGCHLD came: the code in its siginfo. @source include/uapi/asm-generic/siginfo.h */
+export const CLD = { EXITED: 1, KILLED: 2, DUMPED: 3, TRAPPED: 4, STOPPED: 5, CONTINUED: 6 } as const;
 export const KCMP = { FILE: 0 } as const;
-export const RLIMIT = { NOFILE: 7 } as const;
+export const RLIMIT = { CORE: 4, NOFILE: 7 } as const;
 export const LOCK = { SH: 1, EX: 2, NB: 4, UN: 8 } as const;
 
 /**
@@ -132,3 +149,7 @@ export const SYSCALLS: Readonly<Record<string, { kcmp: number }>> = {
   arm64: { kcmp: 272 },
 };
 export const SYS = { pidfd_send_signal: 424, pidfd_open: 434, pidfd_getfd: 438 } as const;
+/** Flag of pidfd_open(2): of a thread that need not lead its process. Linux 6.9. @source include/uapi/linux/pidfd.h */
+export const PIDFD_THREAD = 0o200;
+/** Events of poll(2). @source include/uapi/asm-generic/poll.h */
+export const POLL = { IN: 1, OUT: 4, ERR: 8, HUP: 0x10, NVAL: 0x20 } as const;

@@ -48,3 +48,13 @@ export const SOCKADDR_IN6 = { sizeBytes: 28, family: 0, port: 2, flowinfo: 4, ad
 
 /** @source include/uapi/linux/un.h; sun_path is at most 108 bytes, its closing zero included */
 export const SOCKADDR_UN = { sizeBytes: 110, family: 0, path: 2, pathBytesMax: 107 } as const;
+
+/** @source include/uapi/asm-generic/poll.h, struct pollfd */
+export const POLLFD = { sizeBytes: 8, fd: 0, events: 4, revents: 6 } as const;
+
+/** The C library's struct sigaction on 64-bit Linux (glibc and musl): larger than the kernel's own. The handler lies first. */
+export const SIGACTION = { sizeBytes: 152, handler: 0 } as const;
+/** The C library's sigset_t: signal n is bit n - 1. */
+export const SIGSET = { sizeBytes: 128 } as const;
+/** posix_spawnattr_t and posix_spawn_file_actions_t are the C library's own; 336 and 80 bytes in glibc and in musl. */
+export const POSIX_SPAWN = { attributesBytes: 512, actionsBytes: 256, SETSIGDEF: 4, SETSIGMASK: 8 } as const;

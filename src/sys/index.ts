@@ -42,10 +42,12 @@ export {
   becomeSubreaper,
   endedChild,
   exitNow,
+  forbidCore,
   getFileLimit,
   kill,
   pidfdGetfd,
   pidfdOpen,
+  pidfdOpenThread,
   pidfdSendSignal,
   processExists,
   sameOpenFile,
@@ -53,7 +55,9 @@ export {
   setProcessName,
   signalName,
   signalNumber,
+  takeChildChange,
   waitPid,
+  type ChildChange,
   type ExitStatus,
 } from './process.js';
 export { eventfd } from './event-fd.js';
@@ -74,3 +78,14 @@ export {
   sessionRetrieveFdNow,
 } from './liveupdate.js';
 export { kexecFileLoad, kexecUnload, rebootKexec, rebootPowerOff, sync } from './kexec.js';
+export {
+  NotificationReader,
+  seccompKnowsAction,
+  seccompKnowsFlags,
+  seccompListen,
+  seccompNotificationSizes,
+  setNoNewPrivileges,
+} from './seccomp.js';
+export { ProcessMemory } from './process-memory.js';
+export { ignoringSignals, posixSpawn, type FileAction, type SpawnRequest } from './spawn.js';
+export { pollNow } from './poll.js';

@@ -188,3 +188,65 @@ export const syscallWithText = bind<
   (number: number, a: number, b: number, c: number, text: string | null, e: number) => number
 >('syscall', 'int64', ['long', 'int64', 'int64', 'int64', 'str', 'int64']);
 export const sync = bind<() => void>('sync', 'void', []);
+/** Result and errno both: unlike most, posix_spawn returns the error number. */
+export const posix_spawn = bind<
+  (pid: Pointer, path: bigint, actions: bigint, attributes: bigint, argv: bigint, env: bigint) => number
+>('posix_spawn', 'int', ['void *', 'uintptr_t', 'uintptr_t', 'uintptr_t', 'uintptr_t', 'uintptr_t']);
+export const posix_spawnattr_init = bind<(attributes: bigint) => number>('posix_spawnattr_init', 'int', ['uintptr_t']);
+export const posix_spawnattr_destroy = bind<(attributes: bigint) => number>('posix_spawnattr_destroy', 'int', [
+  'uintptr_t',
+]);
+export const posix_spawnattr_setflags = bind<(attributes: bigint, flags: number) => number>(
+  'posix_spawnattr_setflags',
+  'int',
+  ['uintptr_t', 'short'],
+);
+export const posix_spawnattr_setsigdefault = bind<(attributes: bigint, set: Pointer) => number>(
+  'posix_spawnattr_setsigdefault',
+  'int',
+  ['uintptr_t', 'void *'],
+);
+export const posix_spawnattr_setsigmask = bind<(attributes: bigint, set: Pointer) => number>(
+  'posix_spawnattr_setsigmask',
+  'int',
+  ['uintptr_t', 'void *'],
+);
+export const posix_spawn_file_actions_init = bind<(actions: bigint) => number>('posix_spawn_file_actions_init', 'int', [
+  'uintptr_t',
+]);
+export const posix_spawn_file_actions_destroy = bind<(actions: bigint) => number>(
+  'posix_spawn_file_actions_destroy',
+  'int',
+  ['uintptr_t'],
+);
+export const posix_spawn_file_actions_addclose = bind<(actions: bigint, fd: number) => number>(
+  'posix_spawn_file_actions_addclose',
+  'int',
+  ['uintptr_t', 'int'],
+);
+export const posix_spawn_file_actions_adddup2 = bind<(actions: bigint, fd: number, newFd: number) => number>(
+  'posix_spawn_file_actions_adddup2',
+  'int',
+  ['uintptr_t', 'int', 'int'],
+);
+export const posix_spawn_file_actions_addchdir_np = bind<(actions: bigint, path: Pointer) => number>(
+  'posix_spawn_file_actions_addchdir_np',
+  'int',
+  ['uintptr_t', 'void *'],
+);
+export const sigaction = bind<(signal: number, next: Pointer, old: Pointer) => number>('sigaction', 'int', [
+  'int',
+  'void *',
+  'void *',
+]);
+export const poll = bind<(fds: Pointer, count: number, timeoutMs: number) => number>('poll', 'int', [
+  'void *',
+  'ulong',
+  'int',
+]);
+export const process_vm_readv = bind<
+  (pid: number, local: bigint, localCount: number, remote: bigint, remoteCount: number, flags: number) => number
+>('process_vm_readv', 'int64', ['int', 'uintptr_t', 'ulong', 'uintptr_t', 'ulong', 'ulong']);
+export const process_vm_writev = bind<
+  (pid: number, local: bigint, localCount: number, remote: bigint, remoteCount: number, flags: number) => number
+>('process_vm_writev', 'int64', ['int', 'uintptr_t', 'ulong', 'uintptr_t', 'ulong', 'ulong']);

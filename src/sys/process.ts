@@ -3,7 +3,7 @@
  * own is reaped; a pidfd may not, and becomes readable when the process ends.
  */
 import { constants } from 'node:os';
-import { KCMP, P, PR, RLIMIT, SYS, SYSCALLS, W } from '../abi/linux.js';
+import { CLD, KCMP, P, PIDFD_THREAD, PR, RLIMIT, SYS, SYSCALLS, W } from '../abi/linux.js';
 import { RLIMIT64, SIGINFO } from '../abi/structs.js';
 import { ERRNO } from '../abi/errno.js';
 import * as libc from './libc.js';
@@ -20,6 +20,18 @@ export interface ExitStatus {
 /** A descriptor of process `pid`, close-on-exec. @throws SysError ESRCH no such process; EINVAL, EMFILE */
 export function pidfdOpen(pid: number): OwnedFd {
   return new OwnedFd(check(libc.syscall(SYS.pidfd_open, pid, 0, 0, 0, 0), 'pidfd_open', String(pid)));
+}
+
+/**
+ * A descriptor of thread `threadId`, which need not lead its process: its table of open files is the one that counts.
+ * Kernels before 6.9 know no such thing: then of the process that it leads.
+ * @throws SysError ESRCH, EINVAL no process is led by it, and this kernel is older
+ */
+export function pidfdOpenThread(threadId: number): OwnedFd {
+  const fd = libc.syscall(SYS.pidfd_open, threadId, PIDFD_THREAD, 0, 0, 0);
+  if (fd >= 0) return new OwnedFd(fd);
+  if (libc.readErrno() === ERRNO.EINVAL) return pidfdOpen(threadId);
+  throw new SysError('pidfd_open(PIDFD_THREAD)', libc.readErrno(), String(threadId));
 }
 
 /** Send a signal to the process of `pidfd`. @throws SysError ESRCH it ended and was reaped; EPERM; EINVAL */
@@ -63,6 +75,43 @@ export function waitPid(pid: number): ExitStatus | undefined {
   return { pid, code: null, signal: signalName(signal) };
 }
 
+/** What became of a child: it ended, stopped or went on. */
+export interface ChildChange {
+  readonly pid: number;
+  readonly kind: 'ended' | 'stopped' | 'continued';
+  /** Exit code; null unless it ended by itself. */
+  readonly code: number | null;
+  /** Number of the signal that ended or stopped it. */
+  readonly signal: number | null;
+}
+
+/**
+ * Take the next change of any child; ended ones are reaped by it.
+ * @returns undefined: nothing new; null: there is no child at all
+ */
+export function takeChildChange(): ChildChange | undefined | null {
+  const info = Buffer.alloc(SIGINFO.sizeBytes);
+  if (libc.waitid(P.ALL, 0, info, W.EXITED | W.STOPPED | W.CONTINUED | W.NOHANG, null) < 0) {
+    const errno = libc.readErrno();
+    if (errno === ERRNO.ECHILD) return null;
+    throw new SysError('waitid', errno);
+  }
+  const pid = info.readInt32LE(SIGINFO.pid);
+  if (pid === 0) return undefined;
+  const status = info.readInt32LE(SIGINFO.status);
+  switch (info.readInt32LE(SIGINFO.code)) {
+    case CLD.EXITED:
+      return { pid, kind: 'ended', code: status, signal: null };
+    case CLD.KILLED:
+    case CLD.DUMPED:
+      return { pid, kind: 'ended', code: null, signal: status };
+    case CLD.CONTINUED:
+      return { pid, kind: 'continued', code: null, signal: null };
+    default:
+      return { pid, kind: 'stopped', code: null, signal: status };
+  }
+}
+
 /** End this process at once: no exit handlers, no flushing of Node's streams. */
 export function exitNow(code: number): never {
   return libc.exitNow(code);
@@ -76,6 +125,14 @@ export function becomeSubreaper(on = true): void {
 /** The name of the calling thread as ps and top show it, at most 15 bytes. */
 export function setProcessName(name: string): void {
   check(libc.prctl(PR.SET_NAME, Buffer.from(`${name.slice(0, 15)}\0`), 0, 0, 0), 'prctl(PR_SET_NAME)');
+}
+
+/** No core file if this process ends by a signal: the one that it does so for has left its own. */
+export function forbidCore(): void {
+  const limit = Buffer.alloc(RLIMIT64.sizeBytes);
+  check(libc.prlimit64(0, RLIMIT.CORE, null, limit), 'prlimit');
+  limit.writeBigUInt64LE(0n, RLIMIT64.soft);
+  check(libc.prlimit64(0, RLIMIT.CORE, limit, null), 'prlimit');
 }
 
 /** Soft and hard limit of open descriptors of process `pid` (0: this one). @throws SysError ESRCH, EPERM */

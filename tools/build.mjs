@@ -1,14 +1,19 @@
-// Build: every .ts file becomes one .js file at the same place under dist/. No bundling, so that stack traces and
-// import rules read as the source does. One dependency is the exception: TypeBox is 266 small files, which every process
-// would open at its start; what we use of it becomes one file, dist/vendor/typebox.js, and imports are pointed there. Types are checked apart (`npm run check:types`). Files whose output would not
-// change are left alone, so that a running program never sees a file half written.
+// Build: every .ts file becomes one .js file at the same place under dist/, so that stack traces read as the source does.
+// Two things are put together, because opening many small files is most of a process's start:
+// - the programs, src/bin/PROGRAM.ts: each is one file and the parts that it shares with others, with source maps beside them
+//   (`node --enable-source-maps`). The start of luod is a part of the blackout of a kexec.
+// - TypeBox, 266 files: what we use of it is dist/vendor/typebox.js, and imports are pointed there.
+// Types are checked apart (`npm run check:types`). Files whose output would not change are left alone, so that a running
+// program never sees a file half written.
 import { build } from 'esbuild';
 import { mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const folders = ['src', 'test', 'examples', 'bench'];
+const bin = join(root, 'src/bin');
 
 /** All files below `folder` whose name passes `test`. */
 function filesBelow(folder, test) {
@@ -27,7 +32,7 @@ const sources = folders.flatMap((folder) => {
 });
 
 const result = await build({
-  entryPoints: sources,
+  entryPoints: sources.filter((path) => dirname(path) !== bin),
   outbase: root,
   outdir: join(root, 'dist'),
   bundle: false,
@@ -35,6 +40,38 @@ const result = await build({
   format: 'esm',
   target: 'node20',
   sourcemap: 'inline',
+  sourcesContent: false,
+  write: false,
+  logLevel: 'error',
+});
+
+/** A file that asks where it is gets the place of its own output, not that of the program that it was put into. */
+const ownPlace = {
+  name: 'own-place',
+  setup({ onLoad }) {
+    onLoad({ filter: /\/src\/.*\.ts$/ }, async ({ path }) => {
+      const text = await readFile(path, 'utf8');
+      const place = relative(bin, path).replace(/\.ts$/, '.js');
+      const own = `new URL(${JSON.stringify(place)}, import.meta.url).href`;
+      const contents = dirname(path) === bin ? text : text.replaceAll('import.meta.url', own);
+      return { contents, loader: 'ts' };
+    });
+  },
+};
+const programs = await build({
+  entryPoints: sources.filter((path) => dirname(path) === bin),
+  outbase: root,
+  outdir: join(root, 'dist'),
+  bundle: true,
+  splitting: true,
+  // Beside the programs: what says where it is means this folder.
+  chunkNames: 'src/bin/part-[hash]',
+  external: ['koffi', 'commander', 'pino'],
+  plugins: [ownPlace],
+  platform: 'node',
+  format: 'esm',
+  target: 'node20',
+  sourcemap: 'linked',
   sourcesContent: false,
   write: false,
   logLevel: 'error',
@@ -67,6 +104,7 @@ let written = 0;
 const wanted = new Set();
 for (const file of [
   ...result.outputFiles.map((one) => ({ path: one.path, text: linked(one) })),
+  ...programs.outputFiles,
   ...vendor.outputFiles,
 ]) {
   wanted.add(file.path);
@@ -84,7 +122,7 @@ for (const file of [
 for (const folder of folders) {
   const built = join(root, 'dist', folder);
   if (!statSync(built, { throwIfNoEntry: false })) continue;
-  for (const path of filesBelow(built, (name) => name.endsWith('.js'))) {
+  for (const path of filesBelow(built, (name) => /\.js(\.map)?$/.test(name))) {
     if (!wanted.has(path)) rmSync(path);
   }
 }

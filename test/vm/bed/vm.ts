@@ -140,6 +140,9 @@ export class Vm {
     const disks = [...layers(options.files ?? {}), ...(options.disks ?? [])];
     const append = [
       'console=ttyS0 panic=-1 root=/dev/vda rootfstype=erofs ro init=/init',
+      // A busy host may be late with the timer interrupts that the kernel counts at its start, and it would panic. What
+      // protects real processors from each other's secrets only costs time in an emulated one.
+      'no_timer_check mitigations=off',
       options.kernelDebug === true ? 'ignore_loglevel' : 'quiet loglevel=4',
       ...(options.liveupdate === false ? [] : ['liveupdate=on']),
       ...(options.luod === undefined ? [] : [`bed.luod=${options.luod}`]),

@@ -1,8 +1,9 @@
 // Goal: devices of a real tree cross a kexec as far as a device can: their owner is called from leaf to root, and what it said comes
-// back; what nobody claims loses its DMA and is reset. Method: a root port, a bridge, and behind it QEMU's edu device and a network card
-// that the kernel drives.
+// back; what nobody claims loses its DMA and is reset. Method: QEMU's edu device behind a bridge behind a root port; and another one that
+// shares its bridge with a network card, which the kernel drives.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { eduBehindBridge } from './bed/hardware.js';
 import { kernels } from './bed/kernels.js';
 import { Vm, type LuodStatus } from './bed/vm.js';
 import type { DevicesFound, Place } from './guest/devices.js';
@@ -14,12 +15,14 @@ const CARD = ['0x8086', '0x100e'] as const;
 let vm: Vm;
 let failed = true;
 let edu: Place;
+let crowded: Place;
 let card: Place;
 
 const found = async (name: string): Promise<DevicesFound> =>
   JSON.parse(await vm.read(`/run/p/${name}.json`)) as DevicesFound;
-const find = async ([vendor, product]: readonly [string, string]): Promise<Place> => {
-  const all = (await vm.must(['ls', '/sys/bus/pci/devices'])).trim().split(/\s+/);
+const find = async ([vendor, product]: readonly [string, string], butFor = ''): Promise<Place> => {
+  const names = (await vm.must(['ls', '/sys/bus/pci/devices'])).trim().split(/\s+/);
+  const all = names.filter((name) => name !== butFor);
   return vm.run(MODULE, 'place', [vendor, product, all]);
 };
 const start = (name: string, options: object): Promise<string> => {
@@ -35,6 +38,7 @@ before(async () => {
     luod: '/run/luo',
     files: { '/boot/to': to.path },
     pci: [
+      eduBehindBridge(),
       {
         device: 'pcie-root-port',
         children: [{ device: 'pcie-pci-bridge', children: [{ device: 'edu' }, { device: 'e1000' }] }],
@@ -43,6 +47,7 @@ before(async () => {
   });
   await vm.untilState('normal');
   edu = await find(EDU);
+  crowded = await find(EDU, edu.address);
   card = await find(CARD);
 });
 after(() => vm.stop(failed));
@@ -50,7 +55,8 @@ after(() => vm.stop(failed));
 test('a device has its bridge, its root port and the root of the bus above it', () => {
   assert.equal(edu.ancestors.length, 3);
   assert.equal(edu.ancestors[2], 'pci0000:00');
-  assert.deepEqual(card.ancestors, edu.ancestors);
+  assert.deepEqual(card.ancestors, crowded.ancestors);
+  assert.notDeepEqual(card.ancestors, edu.ancestors);
 });
 
 test('what becomes of it over a kexec is said from what sysfs says of it', () => {
@@ -84,12 +90,16 @@ test('what the kernel drives, and what others hang on, is not reset; what nobody
   assert.equal(await vm.run(MODULE, 'busMaster', [card.address]), true, 'it was not touched');
   assert.deepEqual(await vm.run(MODULE, 'reset', [edu.ancestors[0]]), { code: 'HANDLE_BUSY' });
   await vm.run(MODULE, 'busMaster', [edu.address, true]);
-  const { method, busMasterOff } = await vm.run<{ method: string; busMasterOff: boolean }>(MODULE, 'reset', [
-    edu.address,
-  ]);
-  assert.equal(busMasterOff, true);
-  assert.ok(edu.resetMethods.includes(method), method);
+  assert.deepEqual(edu.resetMethods, ['bus']);
+  assert.deepEqual(await vm.run(MODULE, 'reset', [edu.address]), { method: 'bus', busMasterOff: true });
   assert.equal(await vm.run(MODULE, 'busMaster', [edu.address]), false);
+});
+
+test('one that can be reset only with its bus, and shares it, is an error; its DMA is off all the same', async () => {
+  assert.deepEqual(crowded.resetMethods, ['bus'], 'sysfs does not know that it is not alone');
+  await vm.run(MODULE, 'busMaster', [crowded.address, true]);
+  assert.deepEqual(await vm.run(MODULE, 'reset', [crowded.address]), { code: 'SYS' });
+  assert.equal(await vm.run(MODULE, 'busMaster', [crowded.address]), false);
 });
 
 test('one whose reset methods are emptied has only its DMA switched off, and the answer says so', async () => {

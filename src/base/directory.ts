@@ -4,6 +4,8 @@ import { LuoError } from './errors.js';
 /** Names of the files in luod's directory that others find it by. */
 export const SOCKET_NAME = 'luod.sock';
 export const KEEPER_SOCKET_NAME = 'keeper.sock';
+/** Where the luod of the machine is. */
+export const SYSTEM_DIRECTORY = '/run/luo';
 
 /**
  * What was asked for, else LUO_DIR, else `/run/luo` for root and `$XDG_RUNTIME_DIR/luo` for others. As it was given: not
@@ -17,7 +19,7 @@ export function luodDirectory(options: {
 }): string {
   const dir = options.dir || options.env['LUO_DIR'];
   if (dir) return dir;
-  if (options.uid === 0) return '/run/luo';
+  if (options.uid === 0) return SYSTEM_DIRECTORY;
   const runtime = options.env['XDG_RUNTIME_DIR'];
   if (runtime) return `${runtime}/luo`;
   throw new LuoError('LUOD_UNREACHABLE', 'where luod is cannot be told: XDG_RUNTIME_DIR is not set', {

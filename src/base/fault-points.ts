@@ -54,6 +54,7 @@ export const KEXEC_FAULT_POINTS = [
   'keeper.manifest.retrieved',
   'keeper.session.retrieved',
   'keeper.arrived',
+  'luod.arriving',
   'luod.arrived',
   'luod.claim.retrieved',
   'luod.session.finished',

@@ -1,6 +1,6 @@
 /**
- * The program that runs the hooks of global handles: a participant like any other, to be run as the service `luo-globals` where
- * there are hooks. Nothing starts it by itself yet: `luoctl run --name luo-globals -- node …/bin/globals.js`.
+ * The program that runs the hooks of global handles: a participant like any other. The luod of /run/luo starts it as the service
+ * `luo-globals` when something depends on a hook; elsewhere it is started like any service.
  *
  *   globals [--folder DIR] [--timeout MS]
  *

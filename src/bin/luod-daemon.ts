@@ -4,6 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { SYSTEM_DIRECTORY } from '../base/directory.js';
 import { LuoError } from '../base/errors.js';
 import { Daemon } from '../daemon/daemon.js';
 import { installHeapProbe } from '../daemon/heap-probe.js';
@@ -12,6 +13,8 @@ import { createLogger } from '../daemon/logger.js';
 import type { LogTee } from '../daemon/logger.js';
 import { createKernelBackend, createKexecMachine } from '../backends/kernel/index.js';
 import type { KexecOptions } from '../daemon/kexec/kexec.js';
+import { createDeviceResetter } from '../handles/device/index.js';
+import { globalsService } from '../handles/global/index.js';
 import { describers } from '../handles/index.js';
 import { OwnedFd, sealContent } from '../sys/index.js';
 import { readMemoryMark } from './memory-marks.js';
@@ -33,6 +36,7 @@ export async function runLuod(options: {
   const { dir, argv } = options;
   const tee: LogTee = {};
   const log = createLogger(options.logLevel, tee);
+  const globals = fileURLToPath(new URL('./globals.js', import.meta.url));
   const keeper = fileURLToPath(new URL('./keeper.js', import.meta.url));
   try {
     const daemon = await Daemon.start({
@@ -46,6 +50,7 @@ export async function runLuod(options: {
       describers,
       readMark: readMemoryMark,
       kexec: kexecOptions(options.kexec),
+      globals: () => (dir === SYSTEM_DIRECTORY ? globalsService({ program: globals }) : undefined),
       teeLog: (write) => (tee.write = write),
       sealContent,
     });
@@ -64,10 +69,12 @@ export async function runLuod(options: {
 }
 
 function kexecOptions({ wanted, reason }: { readonly wanted: boolean; readonly reason: string }): KexecOptions {
-  if (!wanted) return { machine: undefined, backend: undefined, reason };
+  const resetter = createDeviceResetter();
+  const none = { machine: undefined, backend: undefined, resetter };
+  if (!wanted) return { ...none, reason };
   const machine = createKexecMachine();
-  if (existsSync(LIVEUPDATE)) return { machine, backend: createKernelBackend, reason: '' };
-  return { machine: undefined, backend: undefined, reason: `this kernel (${machine.release}) has no ${LIVEUPDATE}` };
+  if (existsSync(LIVEUPDATE)) return { machine, backend: createKernelBackend, resetter, reason: '' };
+  return { ...none, reason: `this kernel (${machine.release}) has no ${LIVEUPDATE}` };
 }
 
 /** Can this version read the journal behind `fd`? @throws LuoError JOURNAL_TOO_NEW, JOURNAL_DAMAGED */

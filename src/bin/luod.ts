@@ -11,7 +11,7 @@ import { mkdirSync, openSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { SOCKET_NAME, luodDirectory } from '../base/directory.js';
+import { SOCKET_NAME, SYSTEM_DIRECTORY, luodDirectory } from '../base/directory.js';
 import { LuoError } from '../base/errors.js';
 import { isOpen, unixConnect } from '../sys/index.js';
 import { packageVersion } from './version.js';
@@ -19,8 +19,6 @@ import { packageVersion } from './version.js';
 const CHANNEL_VARIABLE = 'LUO_KEEPER_CHANNEL';
 const CHANNEL_FD = 3;
 const BACKGROUND_MS = 20_000;
-/** Where the luod of the machine is. */
-const SYSTEM_DIR = '/run/luo';
 
 const USAGE = `usage: luod [--dir DIR] [--log-level LEVEL] [--background]
   --dir DIR          directory of sockets, state files and logs (default: LUO_DIR, /run/luo for root, else $XDG_RUNTIME_DIR/luo)
@@ -122,8 +120,8 @@ function kexecWanted(
 ): { wanted: boolean; reason: string } {
   if (options['no-kexec']) return { wanted: false, reason: 'it was started with --no-kexec' };
   if (uid !== 0) return { wanted: false, reason: 'it does not run as root' };
-  if (options.kexec || dir === SYSTEM_DIR) return { wanted: true, reason: '' };
-  return { wanted: false, reason: `its directory is not ${SYSTEM_DIR}, and it was started without --kexec` };
+  if (options.kexec || dir === SYSTEM_DIRECTORY) return { wanted: true, reason: '' };
+  return { wanted: false, reason: `its directory is not ${SYSTEM_DIRECTORY}, and it was started without --kexec` };
 }
 
 try {

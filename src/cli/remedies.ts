@@ -70,6 +70,8 @@ export const REMEDIES: Readonly<Record<ErrorCode, string>> = {
   SESSION_TAKEN:
     'Find the program that took it (it has the only copy) and let it go on; luoctl discard HANDLE ends the waiting here.',
   SESSION_COPY_LEFT: 'End the process that is named (luoctl stop NAME): closing the fd is all that lets its memory go.',
+  ARRIVAL_LOST:
+    'Whoever had claimed has its memory still; start the others from their own backup. luoctl status shows who is there.',
   CLAIM_LOST: 'Start its owner anew from its own backup, and let luoctl discard HANDLE end the update without it.',
   CLAIM_MEMORY: 'Raise memory.max (MemoryMax= of the unit), then let it claim again: nothing is lost yet.',
   MANIFEST_DAMAGED:

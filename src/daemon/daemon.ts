@@ -15,6 +15,7 @@ import type { Plan } from '../engine/types.js';
 import type { JournalRecord as EngineRecord } from '../engine/types.js';
 import type { Describers } from '../ports/index.js';
 import type { JournalRecord } from '../protocol/journal.js';
+import { ARRIVING_FILE } from '../protocol/manifest.js';
 import { KEEPER_METHODS, LUOD_METHODS, MEMBER_CALLS } from '../protocol/spec.js';
 import type { LuodMethod, LuodParams } from '../protocol/spec.js';
 import { compileMethods } from '../protocol/validate.js';
@@ -24,6 +25,7 @@ import type { Responder } from '../transport/index.js';
 import { Boxes } from './boxes.js';
 import { Custody } from './custody.js';
 import { FdStore } from './fd-store.js';
+import { Globals } from './globals.js';
 import { Handles } from './handles.js';
 import { OWN_MEMBER } from './kexec/crossing.js';
 import { Kexec } from './kexec/kexec.js';
@@ -75,6 +77,8 @@ export interface DaemonOptions {
   readonly readMark: (fd: number) => boolean | undefined;
   readonly sealContent: (fd: number) => void;
   readonly kexec: KexecOptions;
+  /** How the service that runs the hooks of global handles is started; undefined: there are none. */
+  readonly globals: () => LuodParams<'run'> | undefined;
   /** From now on each line of the log goes there too. */
   readonly teeLog: (write: (line: string) => void) => void;
 }
@@ -93,6 +97,7 @@ export class Daemon {
   readonly #boxes: Boxes;
   readonly #kexec: Kexec;
   readonly #fdStore: FdStore;
+  readonly #globals: Globals;
   readonly #operator: Operator;
   readonly #server: Server;
   readonly #stateFiles: StateFiles;
@@ -137,6 +142,7 @@ export class Daemon {
       serves: (of) => this.#serves(of),
       drop: (keys) => this.#membership.drop(keys),
       finish: () => this.#finishArrived(),
+      arrivalOver: () => rmSync(join(dir, ARRIVING_FILE), { force: true }),
       changed: () => this.#changed(),
     });
     this.#fdStore = new FdStore(this.#handles, custody, options.describers.fd);
@@ -166,6 +172,13 @@ export class Daemon {
       settle: (id) => this.#drained(id),
       onGone: (instance) => this.#processGone(instance.id),
       changed: (service) => this.#serviceChanged(service),
+    });
+    this.#globals = new Globals({
+      command: options.globals,
+      ownerOf: (service) => ownerOf(uid, service),
+      has: (service) => this.#services.has(service),
+      run: (params) => this.#services.run(params),
+      log,
     });
     for (const record of records) this.#replay(record);
     this.#orchestrator = new Orchestrator(
@@ -206,9 +219,10 @@ export class Daemon {
       calls: this.#calls,
       describers: options.describers,
       kexec: this.#kexec,
+      needed: (dependencies) => this.#globals.needed(dependencies),
       readMark: options.readMark,
       onGone: (participant) => this.#participantGone(participant),
-      changed: () => this.#changed(),
+      changed: () => this.#news(),
     });
     this.#operator = new Operator({
       uid,
@@ -227,7 +241,7 @@ export class Daemon {
       timelines: this.#timelines,
       append,
       connections: () => this.#server.connectionCount,
-      changed: () => this.#changed(),
+      changed: () => this.#news(),
     });
     this.#server = new Server({
       log,
@@ -269,8 +283,10 @@ export class Daemon {
       const arrived = readArrival(custody, options.log);
       writeRecords(fresh.fd, arrived?.records ?? []);
       const { records, sizeBytes } = readJournal(fresh.fd);
+      // The journal comes last: whoever finds one does not look at the manifest any more.
+      for (const { name, owner, meta } of arrived?.parcels ?? []) await custody.put(name, owner, meta, [], true);
+      if (arrived) faultPoint('luod.arriving');
       await custody.put(JOURNAL_ENTRY, ownerOf(options.uid, '(luod)'), {}, [fresh], true);
-      for (const { name, owner, meta } of arrived?.parcels ?? []) await custody.put(name, owner, meta, []);
       daemon = new Daemon(options, custody, new Journal(fresh, sizeBytes, copy, onError), records);
       if (arrived) faultPoint('luod.arrived');
     }
@@ -353,6 +369,7 @@ export class Daemon {
     if (this.#orchestrator.isIdle) {
       this.#services.forgetNext();
       this.#closeSettled();
+      void this.#kexec.settle();
     }
     for (const one of dead) this.#services.bury(one, this.#processGone(one.record.id));
     for (const participant of this.#participants.all()) {
@@ -377,6 +394,7 @@ export class Daemon {
     this.#resumePlain();
     this.#resumeOwn();
     for (const name of this.#services.names()) if (!this.#isInAttempt(name)) this.#services.reviveIfDue(name);
+    this.#globals.needed(this.#handles.all().flatMap((handle) => handle.dependencies));
     writeFileSync(join(dir, 'luod.pid'), `${process.pid}\n`);
     // Whoever is answered finds the files; after a death they are there, and nothing may wait for them.
     this.#showFiles();
@@ -465,7 +483,7 @@ export class Daemon {
         this.#membership.bringUp(participant);
       }
     }
-    this.#changed();
+    this.#news();
   }
 
   /** What an earlier luod would have done after the go's answer; in an open attempt the engine sees to it. */
@@ -502,7 +520,7 @@ export class Daemon {
       this.#handles.orphan(participant.id, left);
     }
     this.#orchestrator.died(participant.id);
-    this.#changed();
+    this.#news();
   }
 
   /** Resolves when what a dead process had sent was read. */
@@ -660,6 +678,7 @@ export class Daemon {
       case 'rollback':
         return { result: await this.#withProgress(reply, () => operator.rollback(of('rollback'))) };
       case 'prepare':
+        await this.#globals.settled();
         return { result: await this.#withProgress(reply, () => operator.prepare(of('prepare'))) };
       case 'cancel':
         return { result: await operator.cancel() };
@@ -668,6 +687,7 @@ export class Daemon {
       case 'recover':
         return { result: await operator.recover(of('recover')) };
       case 'plan':
+        await this.#globals.settled();
         return { result: operator.plan(of('plan')) };
       case 'status':
         return { result: operator.status() };
@@ -692,8 +712,10 @@ export class Daemon {
       case 'unload':
         return { result: await this.#kexec.unload() };
       case 'preflight':
+        await this.#globals.settled();
         return { result: await this.#kexec.preflight(of('preflight')) };
       case 'kexec':
+        await this.#globals.settled();
         return { result: await this.#withProgress(reply, () => this.#kexec.kexec(of('kexec'))) };
       case 'blobGet': {
         const { info, fd } = await this.#kexec.blobs().get(of('blobGet').name);
@@ -839,7 +861,8 @@ export class Daemon {
   /** An earlier luod of this boot may have died between the frozen manifest and the jump: nobody is to find that. */
   #thawManifest(): void {
     const begun = this.#engineRecords.findLast((record) => record.type === 'attempt');
-    if (begun?.type !== 'attempt' || begun.plan.gap !== 'kexec' || this.#kexec.incoming?.arrival) return;
+    if (begun?.type !== 'attempt' || begun.plan.gap !== 'kexec') return;
+    if (this.#kexec.incoming?.arrival?.attempt === begun.attempt) return;
     if (this.#kexec.available) this.#kexec.crossing.thawManifest(begun.attempt);
   }
 
@@ -847,15 +870,18 @@ export class Daemon {
   #resumeOwn(): void {
     const { attempt } = this.#orchestrator.shown;
     if (attempt === null || this.#orchestrator.plan?.gap !== 'kexec') return;
-    if (!this.#isArrived()) this.#orchestrator.resumed(OWN_MEMBER, 'prepared', attempt);
+    this.#orchestrator.resumed(OWN_MEMBER, this.#isArrived() ? 'running' : 'prepared', attempt);
   }
 
   /** In the next kernel: what stands for a restart of a member. @throws LuoError CALL_TIMEOUT, SERVICE_START_FAILED */
   async #startMember(plan: Plan, member: number, deadlineMs: number): Promise<string> {
     const { participant, owner } = plan.members[member]!;
     if (participant === OWN_MEMBER) {
-      const parked = plan.members.filter((one) => !one.alive).map((one) => one.owner);
-      await this.#kexec.restoreOwn(owner, parked);
+      const parked = plan.steps.filter((step) => plan.members[step.member]!.alive === false);
+      await this.#kexec.restoreOwn(
+        owner,
+        parked.flatMap((step) => step.handles),
+      );
       return OWN_MEMBER;
     }
     const service = this.#serviceOf(participant);
@@ -884,10 +910,11 @@ export class Daemon {
   }
 
   /** Everything that came over is decided: where finish was vetoed before, it is tried again. */
-  #finishArrived(): void {
+  #finishArrived(): boolean {
     const { state, phase, stage } = this.#orchestrator.shown;
-    if (!this.#isArrived() || state !== 'updated' || phase !== null || stage !== 'updated') return;
+    if (!this.#isArrived() || state !== 'updated' || phase !== null || stage !== 'updated') return false;
     this.#orchestrator.finish().catch(() => undefined);
+    return true;
   }
 
   // -------------------------------------------------------------------------------------------- helpers
@@ -919,6 +946,12 @@ export class Daemon {
 
   #serviceChanged(service: string): void {
     if (this.#services?.has(service)) this.#server?.tell('service', this.#services.status(service));
+    this.#changed();
+  }
+
+  /** Something happened that may change what a participant thinks of the finish. */
+  #news(): void {
+    this.#kexec.mayFinish();
     this.#changed();
   }
 

@@ -37,6 +37,8 @@ export interface MembershipParts {
   readonly calls: MemberCalls;
   readonly describers: Describers;
   readonly kexec: Kexec;
+  /** What a new handle depends on. */
+  readonly needed: (dependencies: readonly string[]) => void;
   /** Reads the mark in a region's last page: true dirty, false clean, undefined there is none. */
   readonly readMark: (fd: number) => boolean | undefined;
   /** A process that nobody supervises is dead, or its connection is gone. */
@@ -192,6 +194,7 @@ export class Membership {
     for (const { handle } of made) {
       if (actor?.side === 'new') handles.declare(participant.id, handle);
       else handles.register(handle);
+      this.#parts.needed(handle.dependencies);
     }
     this.#parts.changed();
     return { handles: made.map(({ handle }) => handleInfo(handle, false)) };
@@ -229,6 +232,7 @@ export class Membership {
     const torn = this.torn(handle) || kexec.isAltered(handle.key);
     this.#parts.handles.claim(participant.id, handle.key, 'claimed');
     if (participant.record.role !== 'successor') this.#parts.handles.update(handle.key, { holder: participant.id });
+    kexec.claimed(handle.key);
     this.#parts.changed();
     const entry = handle.hasFd ? this.#parts.custody.get(handleEntryName(handle.key)) : undefined;
     return { handle: waitingInfo(handle, torn), fds: entry ? [entry.fds[0]!.fd] : [] };

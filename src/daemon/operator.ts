@@ -4,7 +4,6 @@
  */
 import { LuoError } from '../base/errors.js';
 import { parseHandleKey } from '../base/words.js';
-import type { Gap } from '../base/words.js';
 import { plan as makePlan } from '../engine/index.js';
 import type { HandleRecord, ParticipantRecord, Plan as EnginePlan } from '../engine/types.js';
 import type { JournalRecord } from '../protocol/journal.js';
@@ -94,7 +93,7 @@ export class Operator {
     if (params.argv && params.scope.length !== 1) {
       throw new LuoError('PROTO_INVALID', 'a new command can be given for one service only');
     }
-    const plan = this.#enginePlan('handover', params.scope);
+    const plan = this.#handoverPlan(params.scope);
     for (const name of params.scope) {
       if (!services.has(name)) continue;
       const { command } = services.record(name);
@@ -141,8 +140,7 @@ export class Operator {
 
   plan(params: LuodParams<'plan'>): Plan {
     const gap = params.gap ?? 'handover';
-    const scope = params.scope ?? this.#everybody();
-    const plan = this.#enginePlan(gap, scope);
+    const plan = gap === 'kexec' ? this.#everything() : this.#handoverPlan(params.scope ?? this.#everybody());
     const survives = new Set(plan.steps.flatMap((one) => one.handles));
     return {
       gap,
@@ -268,7 +266,7 @@ export class Operator {
     }
     this.#refuseUnlessNormal();
     if (!current) return this.#replaceOffline(name, next);
-    const plan = this.#enginePlan('handover', [name]);
+    const plan = this.#handoverPlan([name]);
     services.setNext(name, next);
     try {
       const settled = await orchestrator.prepare(plan, 'finished', limits);
@@ -355,7 +353,7 @@ export class Operator {
   /** The plan of an update of everything across the kexec gap. @throws LuoError as the engine refuses it */
   kexecPlan(): EnginePlan {
     try {
-      return this.#enginePlan('kexec', this.#everybody());
+      return this.#everything();
     } catch (error) {
       // Boxes cross, and the kernel can be replaced, also where nobody has joined.
       if (error instanceof LuoError && error.code === 'PLAN_EMPTY') return NOBODY;
@@ -405,6 +403,7 @@ export class Operator {
     });
   }
 
+  /** Names of everybody whom an update of services can be about. */
   #everybody(): string[] {
     const { services, participants, uid } = this.#parts;
     const others = participants.all().filter((one) => one.record.supervised === null);
@@ -414,9 +413,9 @@ export class Operator {
     ];
   }
 
-  /** @throws LuoError SERVICE_UNKNOWN, SERVICE_NOT_RUNNING, and what the engine's plan refuses */
-  #enginePlan(gap: Gap, names: readonly string[]): EnginePlan {
-    const { services, participants, handles, uid } = this.#parts;
+  /** What the engine makes a plan of: the living, and the owners of what waits. */
+  #registry(): { participants: Map<string, ParticipantRecord>; handles: Map<string, HandleRecord> } {
+    const { services, participants, handles } = this.#parts;
     const view = new Map<string, ParticipantRecord>();
     for (const participant of participants.all()) view.set(participant.id, engineParticipant(participant));
     let seq = participants.size;
@@ -434,6 +433,28 @@ export class Operator {
     for (const record of handles.engineRecords((owner) => owner)) {
       if (view.has(record.participant)) records.set(record.key, record);
     }
+    return { participants: view, handles: records };
+  }
+
+  /**
+   * Across the kexec gap goes everybody, whoever's user it is, and everything that waits for an owner without a process: what stays
+   * behind is gone. A process that an update of services replaced, and that is about to end, is nobody any more.
+   * @throws LuoError what the engine's plan refuses
+   */
+  #everything(): EnginePlan {
+    const { services } = this.#parts;
+    const registry = this.#registry();
+    const scope = [...registry.participants.keys()].filter((id) => {
+      const instance = services.byId(id);
+      return instance === undefined || services.current(instance.record.service) === instance;
+    });
+    return makePlan(registry, { gap: 'kexec', scope });
+  }
+
+  /** @throws LuoError SERVICE_UNKNOWN, SERVICE_NOT_RUNNING, and what the engine's plan refuses */
+  #handoverPlan(names: readonly string[]): EnginePlan {
+    const { services, uid } = this.#parts;
+    const registry = this.#registry();
     const scope = names.map((name) => {
       if (services.has(name)) {
         const current = services.current(name);
@@ -441,17 +462,15 @@ export class Operator {
         throw new LuoError('SERVICE_NOT_RUNNING', `service '${name}' is not running`);
       }
       const owner = ownerOf(uid, name);
-      if (view.get(owner)?.alive) return owner;
+      if (registry.participants.get(owner)?.alive) return owner;
       throw new LuoError('SERVICE_UNKNOWN', `there is no service and no participant '${name}'`, {
         remedy: 'luoctl status shows them',
       });
     });
-    const plan = makePlan({ participants: view, handles: records }, { gap, scope });
+    const plan = makePlan(registry, { gap: 'handover', scope });
     // Nobody can start a successor of a process that nobody supervises: it is frozen and goes on itself.
     const members = plan.members.map((member) =>
-      member.replaced && gap === 'handover' && services.byId(member.participant) === undefined
-        ? { ...member, replaced: false }
-        : member,
+      member.replaced && services.byId(member.participant) === undefined ? { ...member, replaced: false } : member,
     );
     return { ...plan, members };
   }

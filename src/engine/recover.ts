@@ -93,6 +93,11 @@ export function recover(records: readonly JournalRecord[]): Step {
     // What was written for an attempt after its end (a late acknowledgement) says nothing of a later one.
     if (found === null || record.attempt !== found.record.attempt) continue;
     note(found, record);
+    if (record.type === 'arrived') {
+      // Processes of the last kernel: none of them is left that could be asked, or ended.
+      stuck.clear();
+      retired = [];
+    }
     if (record.type === 'settled') {
       for (const one of record.stuck) stuck.set(one.participant, one);
       retired = record.retired;

@@ -109,7 +109,7 @@ class Keeper implements RunningKeeper {
     writeFileSync(join(dir, 'keeper.pid.new'), `${process.pid}\n`);
     renameSync(join(dir, 'keeper.pid.new'), join(dir, 'keeper.pid'));
     if (adoptFd === undefined) {
-      if (this.#options.kexec === true) await arrive(this.#parts.store, this.#parts.device);
+      if (this.#options.kexec === true) await arrive(this.#parts.store, this.#parts.device, dir);
       return this.#parts.supervisor.start();
     }
     // A socketpair names the process that made it, which is the living luod.

@@ -3,16 +3,21 @@
  * another agent may need it. At its own start in a new kernel it takes everything that the manifest names before luod is
  * started (`arrive`); nothing is parsed before the session is safe, and of the manifest only the head.
  *
- * The one loss that no program can prevent is the keeper's own death between the return of the call and its table: then
- * the session closes with it. Unhappy: a device that somebody else holds is tried again until the deadline; a table without
+ * The one loss that no program can prevent is the end of everybody who holds the sessions: the keeper's own death before luod runs (or
+ * between the return of the call and its table), and later the death of keeper and luod together. Then the kernel finishes the sessions,
+ * and nobody could tell that from a cold boot. So the keeper writes down that it takes something before it does (`DIR/arriving`, of
+ * this boot), and the next one that finds nothing says what is lost (`ended`). luod removes the file when all is finished. Unhappy: a device that somebody else holds is tried again until the deadline; a table without
  * room refuses before the call, since what is taken from the kernel and not kept is lost.
  */
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LuoError } from '../base/errors.js';
 import type { ErrorCode } from '../base/errors.js';
 import {
   ARRIVAL_ENTRY,
   ARRIVED_MANIFEST_ENTRY,
+  ARRIVING_FILE,
   MANIFEST_SESSION,
   MANIFEST_TOKEN,
   readHead,
@@ -79,12 +84,56 @@ export function retrieveSession(
   return withDevice(device, deadlineMs, (held) => take(store, device, held, name).fd);
 }
 
-/** Everything that the last kernel left for luod. Never throws: what it found is in the entry `luod/arrival`. */
-export async function arrive(store: Store, device: LiveupdateDevice, deadlineMs = OPEN_MS): Promise<KeeperArrival> {
-  const found = await lookForArrival(store, device, deadlineMs);
+/** What a keeper has written down of what it takes. */
+interface Arriving {
+  readonly bootId: string;
+  /** Names of sessions; null: it had not read them. */
+  readonly sessions: readonly string[] | null;
+}
+
+/**
+ * Everything that the last kernel left for luod. Never throws: what it found is in the entry `luod/arrival`.
+ * @param dir luo's folder
+ */
+export async function arrive(
+  store: Store,
+  device: LiveupdateDevice,
+  dir: string,
+  deadlineMs = OPEN_MS,
+): Promise<KeeperArrival> {
+  const path = join(dir, ARRIVING_FILE);
+  const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  const earlier = readArriving(path, bootId);
+  const write = (sessions: Arriving['sessions']): void =>
+    writeFileSync(path, JSON.stringify({ bootId, sessions } satisfies Arriving), { mode: 0o600 });
+  if (earlier === undefined) write(null);
+  let found = await lookForArrival(store, device, deadlineMs);
+  if (found.state === 'arrived') write(found.sessions.map(({ name }) => name));
+  else if (found.state === 'cold' && earlier !== undefined) found = ended(earlier);
+  else if (earlier === undefined) rmSync(path, { force: true });
   store.put(OWNER, [{ name: ARRIVAL_ENTRY, meta: found, fds: [] }], true);
   faultPoint('keeper.arrived');
   return found;
+}
+
+/** @returns what an earlier keeper of this boot has written down */
+function readArriving(path: string, bootId: string): Arriving | undefined {
+  try {
+    const arriving = JSON.parse(readFileSync(path, 'utf8')) as Arriving;
+    return arriving.bootId === bootId ? arriving : undefined;
+  } catch {
+    // There is none, or it was being written: then nothing had been taken.
+    return undefined;
+  }
+}
+
+/** It was here, and whoever held it has ended. */
+function ended({ sessions }: Arriving): KeeperArrival {
+  const message =
+    sessions === null
+      ? 'an earlier keeper of this kernel ended while it took what the last one left: if there was anything, it is gone'
+      : `keeper and luod of this kernel ended while they held ${sessions.length + 1} sessions of the last one: what nobody had claimed by then is gone`;
+  return { ...nothing('ended'), error: { code: 'ARRIVAL_LOST', message } };
 }
 
 async function lookForArrival(store: Store, device: LiveupdateDevice, deadlineMs: number): Promise<KeeperArrival> {

@@ -80,7 +80,7 @@ export interface DeviceReset {
   readonly busMasterOff: boolean;
 }
 
-/** What is to be done to a device of the last kernel that nobody claimed. luod does not do it by itself yet. */
+/** What luod does at finish to a device of the last kernel that nobody claimed. */
 export interface DeviceResetter {
   /**
    * Stop its DMA and reset it. A device that the kernel drives, or that others hang on, is not touched.

@@ -249,14 +249,17 @@ function pages(bytes: number): number {
 export const ARRIVAL_ENTRY = 'luod/arrival';
 /** Name of the entry with the manifest: this luod's own, or the one that arrived. */
 export const ARRIVED_MANIFEST_ENTRY = 'luod/manifest.arrived';
+/** File in luo's folder: a keeper of this boot takes, or has, what came over, and not all of it is finished. */
+export const ARRIVING_FILE = 'arriving';
 
 /** What the keeper found. */
 export interface KeeperArrival {
   /**
    * `off`: it was not asked to look; `missing`: no device; `held`: somebody keeps it open; `broken`: the kernel cannot read what
-   * came; `cold`: no session `luod`; `arrived`: it is there.
+   * came; `cold`: no session `luod`; `ended`: nor that, since an earlier keeper of this kernel had taken it and died with luod;
+   * `arrived`: it is there.
    */
-  readonly state: 'off' | 'missing' | 'held' | 'broken' | 'cold' | 'arrived';
+  readonly state: 'off' | 'missing' | 'held' | 'broken' | 'cold' | 'ended' | 'arrived';
   readonly error?: { readonly code: string; readonly message: string; readonly errno?: string };
   /** The sessions that the manifest names. */
   readonly sessions: readonly {

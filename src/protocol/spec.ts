@@ -311,6 +311,17 @@ export const Unclaimed = Type.Object({
   ageMs: Type.Number({ description: 'since the jump' }),
   error: Opt(WireErrorSchema),
 });
+/** A device of the last kernel that nobody claimed, and what was done to it at finish. */
+export const DeviceResetStatus = Type.Object({
+  handle: Type.String(),
+  path: Type.String(),
+  method: Type.Union([Type.String(), Type.Null()], {
+    description:
+      "the kernel's name of the reset; `none`: it has no way to be reset; null: it was not, `error` says why",
+  }),
+  busMasterOff: Type.Boolean({ description: 'its DMA was on, and was switched off' }),
+  error: Opt(WireErrorSchema),
+});
 export const KexecStatus = Type.Object({
   available: Type.Boolean({ description: 'this luod can cross the kexec gap' }),
   reason: Type.String({ description: 'if not, why; one sentence' }),
@@ -327,6 +338,7 @@ export const KexecStatus = Type.Object({
     }),
   ]),
   unclaimed: Type.Array(Unclaimed),
+  resets: Opt(Type.Array(DeviceResetStatus)),
 });
 export const BlobInfo = Type.Object({
   name: Name,

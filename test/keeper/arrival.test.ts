@@ -1,11 +1,14 @@
 // Goal: at its start in a new kernel the keeper takes everything that the manifest names before anything else happens, and
 // says what it found; whatever fails, what it has it keeps. The device is the model of the kernel's.
 import assert from 'node:assert/strict';
-import { afterEach, test } from 'node:test';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, test } from 'node:test';
 import { LuoError } from '../../src/base/errors.js';
 import { arrive, createSession, retrieveSession } from '../../src/keeper/liveupdate.js';
 import { Store } from '../../src/keeper/store.js';
-import { ARRIVAL_ENTRY, type KeeperArrival } from '../../src/protocol/manifest.js';
+import { ARRIVAL_ENTRY, ARRIVING_FILE, type KeeperArrival } from '../../src/protocol/manifest.js';
 import { pwrite } from '../../src/sys/index.js';
 import { ERRNO } from '../../src/abi/index.js';
 import { leakCheck } from '../sys/support.js';
@@ -13,8 +16,13 @@ import { FakeDevice } from './fake-device.js';
 
 leakCheck();
 
+let dir = '';
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'luo-arrival-'));
+});
 let open: { close(): void }[] = [];
 afterEach(() => {
+  rmSync(dir, { recursive: true });
   for (const each of open) each.close();
   open = [];
 });
@@ -41,7 +49,7 @@ const said = (store: Store): KeeperArrival => store.get(ARRIVAL_ENTRY, []).meta 
 test('the session is kept before the manifest is read, and the rest follows', async () => {
   const device = newDevice();
   const store = newStore();
-  const found = await arrive(store, device);
+  const found = await arrive(store, device, dir);
   assert.deepEqual(device.calls, ['open', 'retrieve luod', 'retrieve manifest', 'retrieve one', 'retrieve two']);
   assert.deepEqual(names(store), [
     'incoming/luod',
@@ -64,7 +72,7 @@ test('a cold boot, no device, a broken one and a held one are told apart', async
     const device = newDevice();
     prepare(device);
     const store = newStore();
-    assert.equal((await arrive(store, device, 50)).state, state);
+    assert.equal((await arrive(store, device, dir, 50)).state, state);
     assert.deepEqual(names(store), ['luod/arrival']);
   }
 });
@@ -73,14 +81,14 @@ test('a device that somebody lets go of in time is waited for', async () => {
   const device = newDevice();
   device.openErrors.push(ERRNO.EBUSY, ERRNO.EBUSY);
   const store = newStore();
-  assert.equal((await arrive(store, device, 5_000)).state, 'arrived');
+  assert.equal((await arrive(store, device, dir, 5_000)).state, 'arrived');
 });
 
 test('a session that cannot be had is named, and the others are kept', async () => {
   const device = newDevice();
   device.retrieveErrors.set('one', ERRNO.EINVAL);
   const store = newStore();
-  const { sessions } = await arrive(store, device);
+  const { sessions } = await arrive(store, device, dir);
   assert.deepEqual(sessions, [
     { name: 'one', ok: false, code: 'SESSION_TAKEN', errno: 'EINVAL' },
     { name: 'two', ok: true },
@@ -92,7 +100,7 @@ test('without a readable head only the session luod is held, and that is said', 
   const device = newDevice();
   pwrite(device.manifest.fd, Buffer.alloc(1 << 16), 0);
   const store = newStore();
-  const found = await arrive(store, device);
+  const found = await arrive(store, device, dir);
   assert.deepEqual([found.state, found.headDamaged], ['arrived', true]);
   assert.deepEqual(names(store), ['incoming/luod', 'luod/arrival', 'luod/manifest.arrived']);
 });
@@ -103,7 +111,7 @@ test('a name that the kernel does not have, and one that it cannot give, are nam
   device.sessions.add('dear');
   device.retrieveErrors.set('dear', ERRNO.ENOMEM);
   const store = newStore();
-  const { sessions } = await arrive(store, device);
+  const { sessions } = await arrive(store, device, dir);
   assert.deepEqual(sessions.slice(2), [
     { name: 'gone', ok: false, code: 'SESSION_MISSING', errno: 'ENOENT' },
     { name: 'dear', ok: false, code: 'SYS', errno: 'ENOMEM' },
@@ -114,7 +122,7 @@ test('what the table has no room for is left with the kernel, where it is safe',
   const device = newDevice();
   // Room for the session luod, its manifest, and one more.
   const store = newStore(3);
-  const { state, sessions } = await arrive(store, device);
+  const { state, sessions } = await arrive(store, device, dir);
   assert.equal(state, 'arrived');
   assert.deepEqual(sessions, [
     { name: 'one', ok: true },
@@ -132,7 +140,7 @@ test('a manifest that cannot be taken out leaves the session held', async () => 
   const device = newDevice();
   device.retrieveFdError = ERRNO.ENOENT;
   const store = newStore();
-  const found = await arrive(store, device);
+  const found = await arrive(store, device, dir);
   assert.deepEqual([found.state, found.headDamaged, found.sessions], ['arrived', true, []]);
   assert.deepEqual(names(store), ['incoming/luod', 'luod/arrival']);
 });
@@ -141,7 +149,7 @@ test('a session luod that somebody else took is not taken for a cold boot', asyn
   const device = newDevice();
   device.retrieveErrors.set('luod', ERRNO.EINVAL);
   const store = newStore();
-  const found = await arrive(store, device);
+  const found = await arrive(store, device, dir);
   assert.deepEqual([found.state, found.error?.code], ['broken', 'SESSION_TAKEN']);
 });
 
@@ -149,7 +157,7 @@ test('one damaged head is enough for all names', async () => {
   const device = newDevice();
   pwrite(device.manifest.fd, Buffer.alloc(4096), 0);
   const store = newStore();
-  const found = await arrive(store, device);
+  const found = await arrive(store, device, dir);
   assert.equal(found.headDamaged, false);
   assert.deepEqual(
     found.sessions.map(({ ok }) => ok),
@@ -167,7 +175,7 @@ test('the device is closed again whatever happens', async () => {
     const device = newDevice();
     spoil(device);
     const store = newStore();
-    await arrive(store, device);
+    await arrive(store, device, dir);
     assert.equal(device.openNow, false);
     await assert.rejects(retrieveSession(store, device, 'nowhere'));
     assert.equal(device.openNow, false);
@@ -190,4 +198,47 @@ test('sessions are made and taken one at a time, with the errors in words', asyn
   assert.equal(await code(retrieveSession(store, device, 'two')), 'SESSION_TAKEN');
   device.openErrors.push(...Array<number>(100).fill(ERRNO.EBUSY));
   assert.equal(await code(createSession(store, device, 'late', 50)), 'LIVEUPDATE_HELD');
+});
+
+test('that something is taken is written down before it is, and who finds nothing where it was says so', async () => {
+  const path = join(dir, ARRIVING_FILE);
+  const first = newDevice();
+  const retrieve = first.retrieve.bind(first);
+  const before: boolean[] = [];
+  first.retrieve = (held, name) => {
+    before.push(existsSync(path));
+    return retrieve(held, name);
+  };
+  await arrive(newStore(), first, dir);
+  assert.deepEqual(new Set(before), new Set([true]));
+  const { sessions } = JSON.parse(readFileSync(path, 'utf8')) as { sessions: string[] };
+  assert.deepEqual(sessions, ['one', 'two']);
+  // Both holders are dead: the kernel has finished it all.
+  const second = newDevice();
+  second.sessions.clear();
+  const found = await arrive(newStore(), second, dir);
+  assert.deepEqual([found.state, found.error?.code, found.sessions], ['ended', 'ARRIVAL_LOST', []]);
+  assert.match(found.error!.message, /3 sessions/);
+  // It goes on being said, until there is another kernel.
+  assert.equal((await arrive(newStore(), second, dir)).state, 'ended');
+});
+
+test('what was written down in another kernel, or cannot be read, says nothing of this one', async () => {
+  const path = join(dir, ARRIVING_FILE);
+  for (const text of [JSON.stringify({ bootId: 'another', sessions: ['one'] }), '{"boot', '']) {
+    writeFileSync(path, text);
+    const device = newDevice();
+    device.sessions.clear();
+    assert.equal((await arrive(newStore(), device, dir)).state, 'cold');
+    assert.ok(!existsSync(path), 'after a cold boot there is nothing to be written down');
+  }
+});
+
+test('a device that is held, or not there, is no arrival that could be lost', async () => {
+  for (const errno of [ERRNO.ENOENT, ERRNO.EIO]) {
+    const device = newDevice();
+    device.openErrors.push(errno);
+    await arrive(newStore(), device, dir);
+    assert.ok(!existsSync(join(dir, ARRIVING_FILE)));
+  }
 });

@@ -100,6 +100,13 @@ function kexecFields({ kexec }: Status, paint: Context['paint'], verbose: boolea
   if (unclaimed.length > 0) {
     rows.push(['unclaimed', `${paint.warn(count(unclaimed.length, 'handle'))}; luoctl discard HANDLE lets go of one`]);
   }
+  for (const { handle, method, busMasterOff, error } of kexec.resets ?? []) {
+    const how =
+      error !== undefined
+        ? paint.bad(`not reset: ${printable(error.message)} [${error.code}]`)
+        : `nobody claimed it: ${method === 'none' ? paint.warn('it has no way to be reset') : `reset by ${printable(method ?? '')}`}${busMasterOff ? ', its DMA is off' : ''}`;
+    rows.push(['device', `${printable(handle)}: ${how}`]);
+  }
   return rows;
 }
 

@@ -12,7 +12,7 @@ import type { JournalRecord } from '../../protocol/journal.js';
 import type { Handle } from '../handles.js';
 import type { ServiceRecord } from '../service.js';
 import type { ManifestContent } from './manifest-content.js';
-import type { Arrival } from './incoming.js';
+import type { Arrival, IncomingDevice } from './incoming.js';
 
 /** Offset that brings this kernel's monotonic clock onto the last one's, and how far off that may be. */
 export interface ClockJoin {
@@ -33,6 +33,7 @@ export function arrivalRecords(
   const begun = engine.find((record) => record.type === 'attempt');
   const plan = begun?.type === 'attempt' ? begun.plan : undefined;
   const preserved = new Set(content.sessions.flatMap((session) => session.handles.map((one) => one.key)));
+  const records = content.records.flatMap((record) => carried(record, { plan, preserved, frozen }));
   const arrival: Arrival = {
     attempt: content.attempt,
     from: content.writer.release,
@@ -40,13 +41,21 @@ export function arrivalRecords(
     atMs: now.realtimeMs,
     claimMs: content.claimMs,
     sessions: content.sessions.map(({ name, owner, handles }) => ({ name, owner, preserved: handles })),
+    devices: records.flatMap(deviceOf),
   };
   return [
-    ...content.records.flatMap((record) => carried(record, { plan, preserved, frozen })),
+    ...records,
     { kind: 'kexec.arrival', arrival },
     { kind: 'timeline.join', attempt: content.attempt, from: content.writer.release, ...joinOf(content, now) },
     ...engine.map((record) => ({ kind: 'engine', record })),
   ];
+}
+
+/** The device that a carried record is about, if it is one of a device. */
+function deviceOf(record: JournalRecord): IncomingDevice[] {
+  if (record.kind !== 'handle') return [];
+  const { key, kind, name, meta } = record.handle as Handle;
+  return kind === 'device' ? [{ key, path: (meta as { path?: string } | undefined)?.path ?? name }] : [];
 }
 
 /** What a record of the last kernel comes to in this one. */

@@ -51,6 +51,8 @@ export interface CrossingParts {
   readonly claimMs: () => number;
   /** What veto there is against finishing: handles that nobody has decided. */
   readonly undecided: () => string[];
+  /** What luod itself has to do when the update is finished. */
+  readonly finish: () => Promise<void>;
 }
 
 export class Crossing {
@@ -179,6 +181,7 @@ export class Crossing {
         });
       }
       case 'finish':
+        return this.#parts.finish();
       case 'restore':
       case 'go':
       case 'retire':

@@ -19,6 +19,13 @@ export interface IncomingSession {
   readonly preserved: readonly Preserved[];
 }
 
+/** A device that an owner had in the last kernel. Nothing of it is in a session: it is there, or it is not. */
+export interface IncomingDevice {
+  readonly key: string;
+  /** Below /sys. */
+  readonly path: string;
+}
+
 /** What is known of the last kernel. JSON, as it stands in the journal. */
 export interface Arrival {
   readonly attempt: number;
@@ -31,17 +38,22 @@ export interface Arrival {
   /** How long participants may take to claim, ms. */
   readonly claimMs: number;
   readonly sessions: readonly IncomingSession[];
+  readonly devices?: readonly IncomingDevice[];
   readonly error?: WireError;
 }
 
-/** `delegated`: its owner has the session's fd and takes it by itself. `altered`: retrieved, and not what was frozen. */
-export type Taken = 'retrieved' | 'altered' | 'delegated' | 'dropped' | 'lost';
+/**
+ * `delegated`: its owner has the session's fd and takes it by itself. `altered`: retrieved, and not what was frozen. `left`: a
+ * device that nobody claimed and whose handle waits on.
+ */
+export type Taken = 'retrieved' | 'altered' | 'delegated' | 'dropped' | 'left' | 'lost';
 
 export class IncomingSessions {
   readonly #backend: Backend;
   readonly #append: (record: JournalRecord) => void;
   #arrival: Arrival | undefined;
   readonly #byKey = new Map<string, { session: IncomingSession; preserved: Preserved }>();
+  readonly #devices = new Map<string, IncomingDevice>();
   readonly #taken = new Map<string, { taken: Taken; error?: WireError }>();
   readonly #finished = new Set<string>();
   readonly #sessions = new Map<string, Session>();
@@ -73,8 +85,17 @@ export class IncomingSessions {
   }
 
   stateOf(key: string): Taken | 'waiting' | undefined {
-    if (!this.#find(key)) return undefined;
+    if (!this.#isKnown(key)) return undefined;
     return this.#taken.get(key)?.taken ?? 'waiting';
+  }
+
+  isDevice(key: string): boolean {
+    return this.#devices.has(key);
+  }
+
+  /** Devices that no process has claimed. */
+  unclaimedDevices(): IncomingDevice[] {
+    return [...this.#devices.values()].filter(({ key }) => this.#taken.get(key)?.taken !== 'retrieved');
   }
 
   preservedOf(key: string): Preserved | undefined {
@@ -125,7 +146,7 @@ export class IncomingSessions {
 
   /** It was taken, or let go of. */
   take(key: string, taken: Taken, error?: WireError): void {
-    if (!this.#find(key) || this.#taken.get(key)?.taken === taken) return;
+    if (!this.#isKnown(key) || this.#taken.get(key)?.taken === taken) return;
     this.#record({ kind: 'kexec.taken', key, taken, ...(error === undefined ? {} : { error }) });
   }
 
@@ -177,7 +198,7 @@ export class IncomingSessions {
         this.#finished.add(record.name as string);
         return true;
       case 'kexec.settled':
-        if (this.#arrival) this.#set({ ...this.#arrival, sessions: [] });
+        if (this.#arrival) this.#set({ ...this.#arrival, sessions: [], devices: [] });
         return true;
       default:
         return false;
@@ -201,9 +222,15 @@ export class IncomingSessions {
     this.#taken.clear();
     this.#finished.clear();
     this.#byKey.clear();
+    this.#devices.clear();
+    for (const device of arrival.devices ?? []) this.#devices.set(device.key, device);
     for (const session of arrival.sessions) {
       for (const preserved of session.preserved) this.#byKey.set(preserved.key, { session, preserved });
     }
+  }
+
+  #isKnown(key: string): boolean {
+    return this.#byKey.has(key) || this.#devices.has(key);
   }
 
   #find(key: string): { session: IncomingSession; preserved: Preserved } | undefined {

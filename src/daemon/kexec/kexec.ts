@@ -9,7 +9,14 @@
 import { LuoError } from '../../base/errors.js';
 import { DEADLINES } from '../../base/limits.js';
 import type { Plan as EnginePlan } from '../../engine/types.js';
-import type { Backend, KernelBackendFactory, KexecMachine, LoadedImage, PreflightReport } from '../../ports/index.js';
+import type {
+  Backend,
+  DeviceResetter,
+  KernelBackendFactory,
+  KexecMachine,
+  LoadedImage,
+  PreflightReport,
+} from '../../ports/index.js';
 import type { JournalRecord } from '../../protocol/journal.js';
 import type { KexecStatus, LuodParams, UpdateResult } from '../../protocol/spec.js';
 import type { OwnedFd } from '../../sys/index.js';
@@ -21,6 +28,8 @@ import type { Logger } from '../logger.js';
 import { Blobs } from './blobs.js';
 import type { LogRing } from './log-ring.js';
 import { Crossing } from './crossing.js';
+import { Devices } from './devices.js';
+import { FinishAgain } from './finish-again.js';
 import { IncomingSessions } from './incoming.js';
 import type { Taken } from './incoming.js';
 import { OutgoingSessions } from './outgoing.js';
@@ -32,6 +41,8 @@ export interface KexecOptions {
   readonly machine: KexecMachine | undefined;
   readonly backend: KernelBackendFactory | undefined;
   readonly reason: string;
+  /** What is done to devices that nobody claimed. */
+  readonly resetter: DeviceResetter;
 }
 
 export interface KexecHost {
@@ -52,8 +63,10 @@ export interface KexecHost {
   predictMs(scope: readonly string[]): number | null;
   serves(owner: string): boolean;
   drop(keys: readonly string[]): void;
-  /** The state is updated and idle: try to finish. */
-  finish(): void;
+  /** Nothing of what came over is held any more. */
+  arrivalOver(): void;
+  /** Try to finish. False: it is not the time, since something is under way or nothing is open. */
+  finish(): boolean;
   changed(): void;
 }
 
@@ -68,6 +81,8 @@ export class Kexec {
   readonly incoming: IncomingSessions | undefined;
   readonly #blobs: Blobs | undefined;
   readonly #unclaimed: Unclaimed | undefined;
+  readonly #devices: Devices;
+  readonly #finishAgain: FinishAgain;
   readonly #backend: Backend | undefined;
   #crossing: Crossing | undefined;
   #image: LoadedImage | null = null;
@@ -81,6 +96,8 @@ export class Kexec {
     this.#options = options;
     this.#host = host;
     this.sessions = new Sessions(host.custody);
+    this.#devices = new Devices(options.resetter, host.log, (record) => host.append(record));
+    this.#finishAgain = new FinishAgain(() => host.finish());
     if (!options.machine || !options.backend) return;
     const backend = options.backend(this.sessions);
     this.#backend = backend;
@@ -129,6 +146,7 @@ export class Kexec {
       ownEntries: () => host.ownEntries().filter((entry) => entry.viable),
       claimMs: () => this.#claimMs,
       undecided: () => this.undecided(),
+      finish: () => this.#devices.resetAll(this.incoming?.unclaimedDevices() ?? []),
     });
     const { arrival } = this.incoming;
     if (arrival && arrival.sessions.length > 0) {
@@ -151,6 +169,7 @@ export class Kexec {
 
   detach(): void {
     clearTimeout(this.#claimTimer);
+    this.#finishAgain.stop();
   }
 
   replay(record: JournalRecord): boolean {
@@ -160,7 +179,8 @@ export class Kexec {
     }
     if (!record.kind.startsWith('kexec.')) return false;
     // A luod that cannot cross reads them and goes on: they stay in the journal of one that can.
-    return this.outgoing?.replay(record) === true || this.incoming?.replay(record) === true || !this.available;
+    const parts = [this.outgoing, this.incoming, this.#devices];
+    return parts.filter((part) => part?.replay(record) === true).length > 0 || !this.available;
   }
 
   snapshot(): JournalRecord[] {
@@ -168,6 +188,7 @@ export class Kexec {
       ...(this.#image ? [{ kind: 'kexec.image', image: this.#image }] : []),
       ...(this.outgoing?.snapshot() ?? []),
       ...(this.incoming?.snapshot() ?? []),
+      ...this.#devices.snapshot(),
     ];
   }
 
@@ -186,8 +207,22 @@ export class Kexec {
     return {};
   }
 
-  /** Changes nothing. A plan that cannot be is a finding like any other. */
+  /** Changes nothing. A plan that cannot be is a finding like any other, and so is what the last kernel left and nobody could read. */
   async preflight(params: LuodParams<'preflight'>): Promise<PreflightReport> {
+    const report = await this.#preflightOfPlan(params);
+    const error = this.incoming?.arrival?.error;
+    // What is lost already is no reason to wait.
+    if (!error || error.code === 'ARRIVAL_LOST') return report;
+    const check = {
+      check: 'arrival',
+      result: 'fail' as const,
+      reason: `what the last kernel left could not be read, and would be lost: ${error.message} [${error.code}]`,
+      remedy: 'install the luod that can read it and type luoctl update luod; --force arrival gives it up',
+    };
+    return { ...report, ok: false, checks: [check, ...report.checks] };
+  }
+
+  async #preflightOfPlan(params: LuodParams<'preflight'>): Promise<PreflightReport> {
     try {
       return await this.#preflight(params, this.#host.plan());
     } catch (error) {
@@ -320,6 +355,7 @@ export class Kexec {
           }
         : null,
       unclaimed: this.#unclaimed?.status() ?? [],
+      resets: this.#devices.status(),
     };
   }
 
@@ -381,6 +417,7 @@ export class Kexec {
       await this.#keep(handle, takenFd, 'retrieved');
       this.#host.handles.update(handle.key, { hasFd: true });
     } else this.#incoming().take(handle.key, 'retrieved');
+    this.mayFinish();
     this.poke();
   }
 
@@ -389,8 +426,14 @@ export class Kexec {
     return this.incoming?.stateOf(key) === 'altered';
   }
 
+  /** A process has it from now on. What has an fd was taken out of its session on the way. */
+  claimed(key: string): void {
+    if (this.incoming?.isDevice(key)) this.incoming.take(key, 'retrieved');
+  }
+
   dropped(keys: readonly string[]): void {
     for (const key of keys) this.incoming?.take(key, 'dropped');
+    this.mayFinish();
     this.poke();
   }
 
@@ -401,7 +444,10 @@ export class Kexec {
     return this.#unclaimed?.list().map((handle) => handle.key) ?? [];
   }
 
-  /** Everything that is luod's own is taken first: boxes, and what belongs to services that nobody will start. */
+  /**
+   * Everything that is luod's own is taken first: boxes, and what waited in the last kernel already.
+   * @param parked keys of handles
+   */
   async restoreOwn(owner: string, parked: readonly string[]): Promise<void> {
     const { incoming } = this;
     if (!incoming) return;
@@ -420,8 +466,9 @@ export class Kexec {
         this.#host.log.error({ entry: key, code }, `an entry of a box did not come over: ${message}`);
       }
     }
-    for (const one of parked) {
-      for (const handle of this.#host.handles.ofOwner(one)) await this.#unclaimed?.hold(handle);
+    for (const key of parked) {
+      const handle = this.#host.handles.get(key);
+      if (handle?.holder === null) await this.#unclaimed?.hold(handle);
     }
   }
 
@@ -437,6 +484,11 @@ export class Kexec {
     }
   }
 
+  /** Whoever vetoed the finish may see it differently now. */
+  mayFinish(): void {
+    this.#finishAgain.something();
+  }
+
   /** Something changed that a waiter, a policy or finish may have waited for. */
   poke(): void {
     for (const resolve of this.#waiters) resolve();
@@ -446,22 +498,32 @@ export class Kexec {
     this.#deciding = true;
     void this.#unclaimed.decide(this.#timeIsOver).finally(() => {
       this.#deciding = false;
-      if (this.undecided().length === 0) this.#host.finish();
+      if (this.undecided().length === 0) this.#finishAgain.ask();
     });
+  }
+
+  /** No attempt is open: what an earlier luod had not come to the end of when it had finished the last one. */
+  async settle(): Promise<void> {
+    const { arrival } = this.incoming ?? {};
+    if (!arrival || arrival.error) return;
+    if (arrival.sessions.length > 0) await this.over('committed');
+    else this.#host.arrivalOver();
   }
 
   /** An attempt of this gap is over. */
   async over(outcome: 'committed' | 'aborted'): Promise<void> {
     if (outcome === 'aborted') return this.#crossing?.sweep();
     const { incoming } = this;
-    if (!incoming?.arrival) return;
+    if (!incoming?.arrival || incoming.arrival.error) return;
     clearTimeout(this.#claimTimer);
+    await this.#devices.resetAll(incoming.unclaimedDevices());
     for (const owner of incoming.unfinished()) {
       await incoming.finish(owner).catch((error: unknown) => {
         this.#host.log.error({ owner, error: String(error) }, 'a session of the last kernel cannot be finished');
       });
     }
     incoming.forget();
+    this.#host.arrivalOver();
   }
 
   // -------------------------------------------------------------------------------------------- inside
@@ -472,6 +534,7 @@ export class Kexec {
     if (left.length > 0) {
       this.#host.log.warn({ handles: left.slice(0, 20), count: left.length }, 'unclaimed after the time for claims');
     }
+    this.mayFinish();
     this.poke();
     this.#host.changed();
   }

@@ -3,7 +3,8 @@
  * the operator; `hold` is taken into the keeper, where it waits like any parked state; `discard` is let go of. The two come
  * into effect when the owner's process serves without having claimed it, or when the time for claims is over; never silently.
  *
- * A service that was parked when the kernel was replaced is parked afterwards: all of it is held, whatever the policies say.
+ * What was parked when the kernel was replaced is parked afterwards: all of it is held, whatever the policies say. Of a device
+ * there is nothing to take into the keeper: its handle waits on, and the device is reset at finish (devices.ts).
  */
 import { LuoError } from '../../base/errors.js';
 import type { Handle, Handles } from '../handles.js';
@@ -73,6 +74,11 @@ export class Unclaimed {
   async hold(handle: Handle): Promise<void> {
     const { incoming, log, retrieve, changed } = this.#parts;
     if (incoming.stateOf(handle.key) !== 'waiting') return;
+    if (incoming.isDevice(handle.key)) {
+      incoming.take(handle.key, 'left');
+      log.warn({ handle: handle.key }, 'unclaimed device: its handle waits on, and it is reset at finish');
+      return changed();
+    }
     try {
       await retrieve(handle);
       log.info({ handle: handle.key }, 'unclaimed handle is held');

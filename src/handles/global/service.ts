@@ -1,4 +1,4 @@
-/** How the program that runs the hooks is to be started: as a supervised service like any other. luod does not do it by itself yet. */
+/** How the program that runs the hooks is to be started: as a supervised service like any other, by luod itself (src/daemon/globals.ts). */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LuodParams } from '../../protocol/spec.js';

@@ -8,7 +8,7 @@ import { DELEGATE_TOKEN_MIN, OutgoingSessions } from '../../../src/daemon/kexec/
 import { Kexec, type KexecHost } from '../../../src/daemon/kexec/kexec.js';
 import type { Arrival } from '../../../src/daemon/kexec/incoming.js';
 import { Handles, type Handle } from '../../../src/daemon/handles.js';
-import type { Backend, HeldFd, KexecMachine, Session } from '../../../src/ports/index.js';
+import type { Backend, DeviceResetter, HeldFd, KexecMachine, Session } from '../../../src/ports/index.js';
 import type { JournalRecord } from '../../../src/protocol/journal.js';
 import { dupFd, memfdCreate, pwrite, type OwnedFd } from '../../../src/sys/index.js';
 import { FakeCustody } from '../fakes.js';
@@ -95,6 +95,8 @@ test('outgoing sessions: the records say the same as the object that wrote them'
   same();
 });
 
+const NO_RESETTER: DeviceResetter = { reset: () => Promise.reject(new Error('there are no devices')) };
+
 test('a handle that was altered after its freeze is told so, once, when it leaves its session', async () => {
   const backend = new FakeBackend();
   const custody = new FakeCustody();
@@ -110,7 +112,7 @@ test('a handle that was altered after its freeze is told so, once, when it leave
     serves: () => false,
   } as unknown as KexecHost;
   const machine = { chargeProblem: () => null } as unknown as KexecMachine;
-  const kexec = new Kexec({ machine, backend: () => backend, reason: '' }, host);
+  const kexec = new Kexec({ machine, backend: () => backend, reason: '', resetter: NO_RESETTER }, host);
   const files = new Map<bigint, OwnedFd>();
   const preserved = ['same', 'other', 'unknown'].map((name, index) => {
     const fd = memfdCreate(name);
@@ -150,7 +152,7 @@ test('a handle that was altered after its freeze is told so, once, when it leave
     // What its owner writes from now on is its own affair.
     pwrite(files.get(0n)!.fd, Buffer.from('SAME'), 0);
     assert.ok(!kexec.isAltered('0:a/fd:same'));
-    const later = new Kexec({ machine, backend: () => backend, reason: '' }, host);
+    const later = new Kexec({ machine, backend: () => backend, reason: '', resetter: NO_RESETTER }, host);
     for (const record of kexec.snapshot()) assert.ok(later.replay(record), record.kind);
     assert.ok(later.isAltered('0:a/fd:other'));
     assert.ok(!later.isWaiting('0:a/fd:other'));

@@ -386,9 +386,10 @@ export class Daemon {
       if (holder === null || this.#participants.get(holder) || this.#services.byId(holder)) continue;
       this.#handles.orphan(holder, 'clean');
     }
-    // Those that were gone before the earlier luod died, too: the engine's records do not tell.
+    // Those that were gone before the earlier luod died, too: the engine's records do not tell. After a jump that is whoever has
+    // no process in this kernel: one that is being started again is not harmed by it, one that had its go and died is waited for no more.
     for (const id of this.#orchestrator.actors) {
-      if (id === OWN_MEMBER || this.#isToCome(id)) continue;
+      if (id === OWN_MEMBER) continue;
       if (!this.#participants.get(id) && !this.#services.byId(id)) this.#orchestrator.died(id);
     }
     this.#resumePlain();
@@ -843,11 +844,6 @@ export class Daemon {
   #isArrived(): boolean {
     const attempt = this.#orchestrator.shown.attempt;
     return attempt !== null && this.#kexec.incoming?.arrival?.attempt === attempt;
-  }
-
-  /** A member of the last kernel whose process is still to come in this one. */
-  #isToCome(participant: string): boolean {
-    return this.#isArrived() && this.#currentOf(participant) === undefined;
   }
 
   /** The process that stands for a participant of the last kernel. */

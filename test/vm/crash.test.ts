@@ -1,16 +1,18 @@
 // Goal: whoever is killed in an update across the kexec gap, and wherever: before the jump everything serves again in the old
-// kernel, after it everything is claimed in the new one; nothing is lost, nothing is left over, and the next jump works.
-// Method: a process that passes a fault point is killed by it. Rows before the jump need none; each row after it is one.
+// kernel, after it everything is claimed in the new one; nothing is lost, nothing is left over, and the next jump works. The one loss that
+// no program can prevent is said. Method: a process that passes a fault point is killed by it. Rows before the jump need no boot; those
+// after it share one for each kind of process, which dies at one point after the other, each time it comes back.
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 import type { FaultPoint } from '../../src/base/fault-points.js';
 import { kernels } from './bed/kernels.js';
-import { Vm, type LuodStatus } from './bed/vm.js';
+import { Vm, type Hello, type LuodStatus } from './bed/vm.js';
 
 const { from, to } = kernels();
 const COMMAND_LINE =
   'console=ttyS0 panic=-1 root=/dev/vda rootfstype=erofs ro init=/init quiet loglevel=4 liveupdate=on bed.luod=/run/luo';
 const BYTES = 2 ** 20;
+const FAULTS = '/run/faults';
 
 interface Found {
   readonly pid: number;
@@ -41,13 +43,18 @@ const BEFORE: readonly FaultPoint[] = [
   'old.freeze',
   'old.frozen',
 ];
-/** Passed in the new kernel. */
-const AFTER: readonly FaultPoint[] = [
+/** Passed in the new kernel, in this order, by luod. */
+const LUOD_AFTER: readonly FaultPoint[] = [
+  'luod.arriving',
   'luod.arrived',
   'luod.claim.retrieved',
   'luod.finish.sent',
   'luod.session.finished',
   'luod.finished',
+];
+/** The same by the participant. */
+const PARTICIPANT_AFTER: readonly FaultPoint[] = [
+  'new.hello',
   'new.claimed',
   'new.restore.frozen',
   'new.ready',
@@ -56,8 +63,9 @@ const AFTER: readonly FaultPoint[] = [
 ];
 
 let vm: Vm;
+let failed = true;
 const lines: string[] = [];
-/** Fds of the keeper in peace. */
+/** Entries of the keeper in peace. */
 let peace = 0;
 
 before(async () => {
@@ -68,75 +76,158 @@ before(async () => {
     files: { '/boot/from': from.path, '/boot/to': to.path },
   });
   await vm.untilState('normal');
-  const program = ['node', '/luo/dist/test/vm/guest/participant.js', 'part', String(BYTES), '{"stateBytes":1000}'];
-  await vm.must(['luoctl', '--dir', '/run/luo', 'run', '--name', 'part', '--', ...program]);
-  await vm.must(['luoctl', '--dir', '/run/luo', 'load', '/boot/to', '--cmdline', COMMAND_LINE]);
+  const argv = ['node', '/luo/dist/test/vm/guest/participant.js', 'part', String(BYTES), '{"stateBytes":1000}'];
+  await vm.run('test/vm/guest/luod.js', 'runAll', ['/run/luo', [{ name: 'part', argv }], 1]);
   peace = (await whole('at the begin')).status.keeper.entries;
 });
 after(async () => {
   console.log(['killed                     where      outcome', ...lines].join('\n'));
-  await vm.stop(lines.length < BEFORE.length + AFTER.length + 1);
+  await vm.stop(failed);
 });
 
+function told(who: string, where: string, outcome: string): void {
+  lines.push(`${who.padEnd(26)} ${where.padEnd(10)} ${outcome}`);
+}
+
 /** Wait until one process serves, and look at everything that it has. */
-async function whole(when: string): Promise<{ status: LuodStatus; found: Found }> {
-  return vm.until(
-    `peace ${when}`,
-    async () => {
-      const status = await vm.luoctlJson<LuodStatus>(['status']);
-      const [service] = status.services;
-      if (status.state !== 'normal' || status.phase !== null || service?.run !== 'running')
-        throw new Error(JSON.stringify(status));
-      const found = JSON.parse(await vm.read('/run/p/part.json')) as Found;
-      if (found.pid !== service.pid) throw new Error(`pid ${service.pid} has not said what it found`);
-      assert.equal(found.wrong, 0, when);
-      assert.equal(found.stateBytes, 1000, when);
-      assert.deepEqual(status.kexec.unclaimed, []);
-      assert.deepEqual(status.stuck, []);
-      return { status, found };
-    },
-    90_000,
+function whole(when: string): Promise<{ status: LuodStatus; found: Found }> {
+  return vm.until(`peace ${when}`, async () => {
+    const status = await vm.status();
+    const [service] = status.services;
+    if (status.state !== 'normal' || status.phase !== null || service?.run !== 'running')
+      throw new Error(JSON.stringify(status));
+    const found = JSON.parse(await vm.read('/run/p/part.json')) as Found;
+    if (found.pid !== service.pid) throw new Error(`pid ${service.pid} has not said what it found`);
+    assert.equal(found.wrong, 0, when);
+    assert.equal(found.stateBytes, 1000, when);
+    assert.deepEqual(status.kexec.unclaimed, []);
+    assert.deepEqual(status.stuck, []);
+    return { status, found };
+  });
+}
+
+const hits = async (): Promise<string[]> => {
+  const text = await vm.read(`${FAULTS}/hits`).catch(() => '');
+  return text.split('\n').flatMap((line) => line.split(' ')[0] || []);
+};
+/** @param arms fault points of the next kernel, each with what is done there */
+const load = (kernel: string, arms: readonly string[] = []): Promise<unknown> =>
+  vm.ask('load', { kernel, cmdline: [COMMAND_LINE, ...arms.map((arm) => `bed.arm=${arm}`)].join(' ') });
+const kill = (points: readonly FaultPoint[]): string[] => points.map((point) => `${point}:kill`);
+let isInFrom = true;
+
+/** Jump into the other kernel of the two. */
+async function jump(arms: readonly string[]): Promise<Hello> {
+  isInFrom = !isInFrom;
+  await load(isInFrom ? '/boot/from' : '/boot/to', arms);
+  const jumped = vm.jumped(vm.hello);
+  jumped.catch(() => undefined);
+  const back = vm.ask<{ error?: object }>('kexec').then(
+    (result) => Promise.reject(new Error(`there was no jump: ${JSON.stringify(result)}`)),
+    // Its kernel is gone.
+    () => jumped,
   );
+  return Promise.race([jumped, back]);
 }
 
 suite('before the jump', () => {
   for (const point of BEFORE) {
     test(`killed at ${point}: everything serves again, and nothing stays pinned`, async () => {
       const earlier = await whole('before');
-      await vm.write(`/run/faults/${point}`, 'kill');
-      const kexec = await vm.luoctl(['kexec', '--blackout-max', '4s'], { timeoutMs: 60_000 });
-      assert.notEqual(kexec.code, 0, 'there was no jump');
+      await load('/boot/to');
+      await vm.write(`${FAULTS}/${point}`, 'kill');
+      const outcome = await vm
+        .ask<{ outcome: string }>('kexec', { limits: { blackoutMs: 30_000 } })
+        .then((result) => result.outcome)
+        // Whoever asked was connected to the one that is dead.
+        .catch(() => 'aborted');
+      assert.equal(outcome, 'aborted', 'there was no jump');
       const { status, found } = await whole('after');
+      assert.ok((await hits()).includes(point), 'the point was passed');
       await vm.until('nothing kept that was not kept before', async () =>
-        (await vm.luoctlJson<LuodStatus>(['status'])).keeper.entries <= peace ? true : undefined,
+        (await vm.status()).keeper.entries <= peace ? true : undefined,
       );
       const isRestarted = found.pid !== earlier.found.pid;
       assert.equal(isRestarted, point.startsWith('old.'), 'only a process that was killed is another one');
-      lines.push(
-        `${point.padEnd(26)} ${'before'.padEnd(10)} ${isRestarted ? 'restarted' : 'serves again'}${found.torn ? ', torn' : ''}, luod pid ${status.luod.pid}`,
+      assert.equal(
+        status.luod.pid !== earlier.status.luod.pid,
+        point.startsWith('luod.') || point.startsWith('keeper.'),
       );
+      told(point, 'before', `${isRestarted ? 'restarted' : 'serves again'}${found.torn ? ', torn' : ''}`);
     });
   }
 });
 
 suite('after the jump', () => {
-  for (const [index, point] of AFTER.entries()) {
-    test(`killed at ${point}: everything is claimed, and it comes to its end`, async () => {
-      const target = index % 2 === 0 ? '/boot/to' : '/boot/from';
-      await vm.must(['rm', '-f', '/run/faults/*']);
-      const { release } = await vm.kexec(target, { load: ['--cmdline', `${COMMAND_LINE} bed.arm=${point}:kill`] });
-      const { status, found } = await whole(`after ${release}`);
-      assert.equal(found.created, false);
-      lines.push(
-        `${point.padEnd(26)} ${'after'.padEnd(10)} all claimed${found.torn ? ', torn' : ''}, ${status.luod.restarts} deaths of luod`,
-      );
-    });
-  }
-
-  test('a jump in peace afterwards', async () => {
-    await vm.kexec('/boot/to', { load: ['--cmdline', COMMAND_LINE] });
-    const { found } = await whole('at the end');
+  test('a jump in peace after all that', async () => {
+    const { release } = await jump([]);
+    const { status, found } = await whole(`after ${release}`);
     assert.deepEqual([found.created, found.torn], [false, false]);
-    lines.push('nobody'.padEnd(37) + ' all claimed');
+    peace = status.keeper.entries;
+    told('nobody', 'after', 'all claimed');
+  });
+
+  test('luod killed at each of its points, one death after the other: everything is claimed, once', async () => {
+    const { release } = await jump(kill(LUOD_AFTER));
+    const { status, found } = await whole(`after ${release}`);
+    assert.deepEqual([found.created, found.torn, found.role], [false, false, 'restart']);
+    await vm.until('each point was passed', async () => (await hits()).length === LUOD_AFTER.length || undefined);
+    assert.deepEqual((await hits()).sort(), [...LUOD_AFTER].sort());
+    await nothingLeft();
+    for (const point of LUOD_AFTER) told(point, 'after', 'all claimed');
+    assert.ok((await vm.status()).luod.restarts >= LUOD_AFTER.length, String(status.luod.restarts));
+  });
+
+  test('the participant killed at each of its points: it comes back to what it had, and the update to its end', async () => {
+    const { release } = await jump(kill(PARTICIPANT_AFTER));
+    const { found } = await whole(`after ${release}`);
+    assert.deepEqual([found.created, found.role], [false, 'restart']);
+    assert.deepEqual((await hits()).sort(), [...PARTICIPANT_AFTER].sort());
+    await nothingLeft();
+    for (const point of PARTICIPANT_AFTER) told(point, 'after', `all claimed${found.torn ? ', torn' : ''}`);
+  });
+
+  test('the keeper killed while everything waits to be claimed: luod has it all, and gives it to the next keeper', async () => {
+    const { release } = await jump(['new.hello:stop']);
+    const stopped = await vm.until('the participant', async () => {
+      const hit = /^new\.hello (\d+)$/m.exec(await vm.read(`${FAULTS}/hits`));
+      return hit ? Number(hit[1]) : undefined;
+    });
+    const updated = await vm.untilState('updated');
+    assert.deepEqual(
+      updated.kexec.unclaimed.map(({ handle }) => handle),
+      ['0:part/fd:part'],
+    );
+    await vm.kill(updated.keeper.pid, 'SIGKILL');
+    await vm.until('another keeper', async () => {
+      const { keeper } = await vm.status();
+      return keeper.pid !== updated.keeper.pid || undefined;
+    });
+    await vm.kill(stopped, 'SIGCONT');
+    const { found } = await whole(`after ${release}`);
+    assert.deepEqual([found.created, found.torn], [false, false]);
+    await nothingLeft();
+    told('keeper, in updated', 'after', 'all claimed');
+  });
+
+  test('keeper killed before luod runs: the one loss that cannot be prevented is said, and luod works', async () => {
+    await jump(['keeper.session.retrieved:kill']);
+    await vm.until('the keeper’s death', async () => (await hits()).includes('keeper.session.retrieved') || undefined);
+    await vm.must(['luod', '--dir', '/run/luo', '--background']);
+    const status = await vm.untilState('normal');
+    assert.equal(status.kexec.arrived?.error?.code, 'ARRIVAL_LOST');
+    assert.match((await vm.luoctl(['status'])).stdout, /ARRIVAL_LOST/);
+    told('keeper.session.retrieved', 'after', 'lost, and said so');
+    failed = false;
   });
 });
+
+/** Nothing of the last kernel is held any more. */
+async function nothingLeft(): Promise<void> {
+  const { kexec } = await vm.until('nothing kept that was not kept before', async () => {
+    const now = await vm.status();
+    return now.keeper.entries <= peace ? now : undefined;
+  });
+  assert.equal(kexec.arrived?.error, undefined);
+  await assert.rejects(vm.read('/run/luo/arriving'), 'there is nothing that could be lost any more');
+}

@@ -70,6 +70,8 @@ test('twenty services, each with memory and a dependency on another, are prepare
   for (const name of ['guest', 'tardy']) await vm.until(name, () => found(name));
   // One that is parked: nobody answers for it, and its memory goes all the same.
   await vm.run('test/vm/guest/luod.js', 'runAll', ['/run/luo', [{ name: 'parked', argv: program('parked', {}) }], 1]);
+  // A program that is slow to say its first word counts as serving before that.
+  await vm.until('the one to be parked', () => found('parked'));
   await vm.ask('stop', { name: 'parked' });
   await vm.must(['sh', '-c', 'echo kept | luoctl --dir /run/luo put box entry']);
   await vm.must(['sh', '-c', 'echo telemetry | luoctl --dir /run/luo blob put trace']);

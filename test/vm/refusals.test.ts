@@ -2,15 +2,16 @@
 // undone, so that everything serves again.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { makePaint } from '../../src/cli/format.js';
 import { preflightText } from '../../src/cli/preflight-table.js';
 import type { PreflightReport } from '../../src/protocol/spec.js';
 import { alterImage } from './alter-image.js';
 import { kernels } from './bed/kernels.js';
+import { root } from './bed/root.js';
 import { Vm } from './bed/vm.js';
 
 interface Report {
@@ -24,25 +25,35 @@ interface Report {
 }
 
 const { from, to } = kernels();
+const FAULTS = '/run/faults';
+const DOWNLOAD_MS = 180_000;
 const folder = mkdtempSync(join(tmpdir(), 'luo-refusals-'));
 let vm: Vm;
 let failed = true;
 
-/** Debian's own kernel, which has no live update: from the package of this name, if it can be had. */
+/** Debian's own kernel, which has no live update: from the package of this name, if it can be had; it is kept for the next time. */
 function debianKernel(): string | undefined {
-  const kept = process.env['LUO_VM_DEBIAN_KERNEL'];
-  if (kept) return kept;
-  const installed = existsSync('/boot') ? readdirSync('/boot').find((name) => name.startsWith('vmlinuz-')) : undefined;
-  if (installed) return join('/boot', installed);
+  const given = process.env['LUO_VM_DEBIAN_KERNEL'];
+  if (given) return given;
+  const kept = join(root, '.cache/vm-debian');
+  const kernelIn = (place: string): string | undefined => {
+    const image = existsSync(place) ? readdirSync(place).find((name) => name.startsWith('vmlinuz-')) : undefined;
+    return image === undefined ? undefined : join(place, image);
+  };
+  const known = kernelIn('/boot') ?? kernelIn(kept);
+  if (known !== undefined) return known;
   try {
-    const depends = execFileSync('apt-cache', ['depends', 'linux-image-cloud-amd64'], { encoding: 'utf8' });
+    const limits = { timeout: DOWNLOAD_MS, stdio: ['ignore', 'pipe', 'ignore'] as ['ignore', 'pipe', 'ignore'] };
+    const depends = execFileSync('apt-cache', ['depends', 'linux-image-cloud-amd64'], { ...limits, encoding: 'utf8' });
     const name = /Depends: (linux-image-\S+)/.exec(depends)?.[1];
     if (name === undefined) return undefined;
-    execFileSync('apt-get', ['download', name], { cwd: folder, stdio: 'ignore' });
+    execFileSync('apt-get', ['download', name], { ...limits, cwd: folder });
     const deb = readdirSync(folder).find((file) => file.endsWith('.deb'))!;
-    execFileSync('dpkg-deb', ['-x', deb, join(folder, 'deb')]);
-    const image = readdirSync(join(folder, 'deb/boot')).find((file) => file.startsWith('vmlinuz-'))!;
-    return join(folder, 'deb/boot', image);
+    execFileSync('dpkg-deb', ['-x', deb, join(folder, 'deb')], limits);
+    const image = kernelIn(join(folder, 'deb/boot'))!;
+    mkdirSync(kept, { recursive: true });
+    cpSync(image, join(kept, basename(image)));
+    return kernelIn(kept);
   } catch {
     return undefined;
   }
@@ -57,6 +68,7 @@ before(async () => {
   vm = await Vm.start({
     kernel: from,
     luod: '/run/luo',
+    append: 'bed.arm=nothing:delay',
     files: {
       '/boot/to': to.path,
       '/boot/luo-v6': join(folder, 'luo'),
@@ -65,25 +77,22 @@ before(async () => {
     },
   });
   await vm.untilState('normal');
-  await vm.must([
-    'luoctl',
-    '--dir',
-    '/run/luo',
-    'run',
-    '--name',
-    'part',
-    '--',
-    'node',
-    '/luo/dist/test/vm/guest/participant.js',
-    'part',
-    '4194304',
-    '{"delegate":true}',
-  ]);
+  const argv = ['node', '/luo/dist/test/vm/guest/participant.js', 'part', '4194304', '{"delegate":true}'];
+  await vm.run('test/vm/guest/luod.js', 'runAll', ['/run/luo', [{ name: 'part', argv }], 1]);
+  await part();
 });
 after(async () => {
   await vm.stop(failed);
   rmSync(folder, { recursive: true, force: true });
 });
+
+/** What the participant has found, when it serves. */
+function part(): Promise<{ pid: number; created: boolean; torn: boolean; wrong: number }> {
+  return vm.until(
+    'the participant',
+    async () => JSON.parse(await vm.read('/run/p/part.json')) as Awaited<ReturnType<typeof part>>,
+  );
+}
 
 /** As JSON, and told here as luoctl tells it to a person. */
 async function preflight(args: readonly string[]): Promise<{ code: number | null; report: Report }> {
@@ -153,7 +162,7 @@ test('what is no kernel, and an initrd that is not there, are refused', async ()
 });
 
 test('a memory.max that would kill whoever takes the memory back is refused', async () => {
-  const { pid } = JSON.parse(await vm.read('/run/p/part.json')) as { pid: number };
+  const { pid } = await part();
   const group = '/sys/fs/cgroup/small';
   await vm.must(['sh', '-c', `mkdir -p ${group} && echo ${pid} > ${group}/cgroup.procs`]);
   await vm.must(['sh', '-c', `echo $(( $(cat ${group}/memory.current) + 2097152 )) > ${group}/memory.max`]);
@@ -167,7 +176,7 @@ test('kexec without a loaded kernel, and with one that fails the preflight, is r
   const none = await vm.luoctl(['kexec']);
   assert.equal(none.code, 1);
   assert.match(none.stderr, /IMAGE_MISSING/);
-  await vm.must(['luoctl', '--dir', '/run/luo', 'load', '/boot/to', '--cmdline', 'root=/dev/vda']);
+  await vm.ask('load', { kernel: '/boot/to', cmdline: 'root=/dev/vda' });
   const bad = await vm.luoctl(['kexec']);
   assert.equal(bad.code, 1);
   assert.match(bad.stderr, /PREFLIGHT_FAILED/);
@@ -181,32 +190,30 @@ test('an image that is not one is refused by load, with the reason in words', as
 });
 
 test('an image that is unloaded at the last moment: reboot comes back, everything thaws, and the next try works', async () => {
-  await vm.must(['luoctl', '--dir', '/run/luo', 'load', '/boot/to']);
-  const before = JSON.parse(await vm.read('/run/p/part.json')) as { pid: number; freezes: number };
-  await vm.must(['sh', '-c', 'mkdir -p /run/faults']);
-  // Between the preflight and the jump: the fault point holds luod long enough.
-  const kexec = vm.luoctl(['kexec', '--json'], { timeoutMs: 60_000 });
-  await vm.until('prepare', async () =>
-    (await vm.luoctlJson<{ phase: string | null; state: string }>(['status'])).state === 'normal' ? true : undefined,
-  );
+  await vm.ask('load', { kernel: '/boot/to' });
+  const before = await part();
+  // Everybody has stopped, and luod stands still right before the jump.
+  await vm.write(`${FAULTS}/luod.jump`, 'stop');
+  const kexec = vm.luoctl(['kexec', '--blackout-max', '120s'], { timeoutMs: 600_000 });
+  const pid = await vm.until('luod stands still', async () => {
+    const hit = /^luod\.jump (\d+)$/m.exec(await vm.read(`${FAULTS}/hits`));
+    return hit ? Number(hit[1]) : undefined;
+  });
   await vm.run('test/vm/guest/unload.js', 'unload');
-  const result = await kexec;
-  if (result.code === 1) {
-    // The unload was faster than the preflight: then that has said so.
-    assert.match(result.stdout + result.stderr, /IMAGE_MISSING|image-loaded|no kernel is loaded/);
-  } else {
-    assert.equal(result.code, 3, result.stdout + result.stderr);
-    assert.match(result.stderr, /KEXEC_RETURNED/);
-  }
+  await vm.kill(pid, 'SIGCONT');
+  const { code, stdout, stderr } = await kexec;
+  assert.equal(code, 3, stdout + stderr);
+  assert.match(stderr, /KEXEC_RETURNED/);
   await vm.untilState('normal');
-  const part = JSON.parse(await vm.read('/run/p/part.json')) as { pid: number; wrong: number };
-  assert.deepEqual([part.pid, part.wrong], [before.pid, 0]);
+  const { pid: now, wrong } = await part();
+  assert.deepEqual([now, wrong], [before.pid, 0]);
 });
 
 test('the device that somebody else holds is waited for, then refused by name', async () => {
-  const pid = await vm.spawn(['sh', '-c', 'exec 3<>/dev/liveupdate; exec sleep 60'], '/run/holder.log');
-  await vm.must(['luoctl', '--dir', '/run/luo', 'load', '/boot/to']);
-  const held = await vm.luoctl(['kexec'], { timeoutMs: 60_000 });
+  const pid = await vm.spawn(['sh', '-c', 'exec 3<>/dev/liveupdate; echo held; exec sleep 3600'], '/run/holder.log');
+  await vm.until('the holder', async () => (await vm.read('/run/holder.log')).includes('held') || undefined);
+  await vm.ask('load', { kernel: '/boot/to' });
+  const held = await vm.luoctl(['kexec']);
   assert.notEqual(held.code, 0);
   assert.match(held.stderr, /LIVEUPDATE_HELD/);
   await vm.kill(pid, 'SIGKILL');
@@ -217,7 +224,7 @@ test('after all that a jump works, and back in order', async () => {
   const { release } = await vm.kexec('/boot/to');
   assert.equal(release, to.version);
   await vm.untilState('normal');
-  const part = JSON.parse(await vm.read('/run/p/part.json')) as { created: boolean; torn: boolean; wrong: number };
-  assert.deepEqual([part.created, part.torn, part.wrong], [false, false, 0]);
+  const { created, torn, wrong } = await part();
+  assert.deepEqual([created, torn, wrong], [false, false, 0]);
   failed = false;
 });

@@ -53,6 +53,12 @@ export const ERRNO = {
   EINPROGRESS: 115,
 } as const;
 
+/** The number of error `name`, such as 16 for `EBUSY`; undefined for a name that Linux does not have. */
+export function errnoNumber(name: string): number | undefined {
+  const number = NAMES.indexOf(name);
+  return number > 0 && name.startsWith('E') ? number : undefined;
+}
+
 /** The name of error number `errno`, such as `EBADF`; `E#n` for a number that this table does not know. */
 export function errnoName(errno: number): string {
   const name = NAMES[errno];

@@ -104,9 +104,11 @@ export const EPOLL = {
   ERR: 0x8,
   HUP: 0x10,
   RDHUP: 0x2000,
+  ET: 0x80000000,
   CLOEXEC: 0x80000,
 } as const;
 
+export const SEEK = { SET: 0, CUR: 1, END: 2 } as const;
 export const EFD = { SEMAPHORE: 1, NONBLOCK: 0x800, CLOEXEC: 0x80000 } as const;
 export const TFD = { NONBLOCK: 0x800, CLOEXEC: 0x80000 } as const;
 export const CLOCK = { REALTIME: 0, MONOTONIC: 1 } as const;

@@ -95,6 +95,8 @@ export const ERROR_CODES = {
   BLOB_UNKNOWN: 'ENOENT',
   BLOB_EXISTS: 'EEXIST',
   HOOK_FAILED: 'EIO',
+  // The emulator
+  FAULT_INVALID: 'EINVAL',
   // A system call failed; `errno` says how
   SYS: null,
   // A gap or a feature that this machine or this version has not got

@@ -86,6 +86,7 @@ export const REMEDIES: Readonly<Record<ErrorCode, string>> = {
   BLOB_UNKNOWN: 'luoctl blob list shows those that this luod knows of.',
   BLOB_EXISTS: 'Give --replace, or another name.',
   HOOK_FAILED: 'Run the hook by hand with the same word; its stderr is in luoctl logs.',
+  FAULT_INVALID: 'Write POINT[:SELECTOR]...:EFFECT[:always]; docs/emulator.md lists the points.',
   SYS: 'The name of the error number says why; luoctl doctor checks the machine.',
   UNSUPPORTED: 'luoctl doctor says what this machine can do.',
   INTERNAL: 'Keep luoctl logs and luoctl timeline --format json, and report it.',

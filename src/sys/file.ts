@@ -3,7 +3,7 @@
  * Offsets and sizes are in bytes, as JavaScript numbers: exact up to 2^53.
  */
 import { fstatSync } from 'node:fs';
-import { F, LOCK, O } from '../abi/linux.js';
+import { F, LOCK, O, SEEK } from '../abi/linux.js';
 import * as libc from './libc.js';
 import { OwnedFd } from './owned-fd.js';
 import { SysError, check, checkRetry } from './sys-error.js';
@@ -86,6 +86,34 @@ export function preadFully(fd: number, into: Uint8Array, offset: number): number
 export function pwriteFully(fd: number, data: Uint8Array, offset: number): void {
   for (let done = 0; done < data.byteLength;) done += pwrite(fd, data.subarray(done), offset + done);
 }
+
+/** The file's own offset. @throws SysError ESPIPE no file with an offset; EBADF */
+export function getOffset(fd: number): number {
+  return check(libc.lseek(fd, 0, SEEK.CUR), 'lseek');
+}
+
+/** Move the file's own offset, beyond the end too. @throws SysError ESPIPE; EINVAL negative or too large; EBADF */
+export function setOffset(fd: number, offset: number): void {
+  check(libc.lseek(fd, offset, SEEK.SET), 'lseek');
+}
+
+/** Give every hole below `sizeBytes` memory or disk. @throws SysError ENOSPC, ENOMEM, EOPNOTSUPP; EBADF not writable */
+export function fillHoles(fd: number, sizeBytes: number): void {
+  checkRetry('fallocate', () => libc.fallocate(fd, 0, 0, sizeBytes));
+}
+
+/**
+ * Copy `sizeBytes` between two files at the same offsets, inside the kernel; returns the count, which may be less.
+ * @throws SysError EXDEV, EINVAL, EOPNOTSUPP not between these two; EBADF not readable or not writable; ENOSPC, EPERM
+ */
+export function copyFileRange(from: number, to: number, offset: number, sizeBytes: number): number {
+  return checkRetry('copy_file_range', () => {
+    offsets.writeBigInt64LE(BigInt(offset), 0);
+    offsets.writeBigInt64LE(BigInt(offset), 8);
+    return libc.copy_file_range(from, offsets.subarray(0, 8), to, offsets.subarray(8), sizeBytes, 0);
+  });
+}
+const offsets = Buffer.alloc(16);
 
 /** The status flags (O) of the open file. @throws SysError EBADF */
 export function getStatusFlags(fd: number): number {

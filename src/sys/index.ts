@@ -7,8 +7,11 @@ export { OwnedFd, closeAll, dupFd, type LiveFd } from './owned-fd.js';
 export { NativeMemory } from './native-memory.js';
 export { addSeals, getSeals, memfdCreate, memfdCreateExecutable, sealContent, sealSize } from './memfd.js';
 export {
+  copyFileRange,
+  fillHoles,
   fstat,
   ftruncate,
+  getOffset,
   getStatusFlags,
   isOpen,
   openFile,
@@ -18,6 +21,7 @@ export {
   pwrite,
   pwriteFully,
   read,
+  setOffset,
   setStatusFlags,
   tryLock,
   write,

@@ -50,6 +50,20 @@ export const pwrite = bind<(fd: number, data: Pointer, size: number, offset: num
   'size_t',
   'int64',
 ]);
+export const lseek = bind<(fd: number, offset: number, whence: number) => number>('lseek', 'int64', [
+  'int',
+  'int64',
+  'int',
+]);
+export const fallocate = bind<(fd: number, mode: number, offset: number, size: number) => number>('fallocate', 'int', [
+  'int',
+  'int',
+  'int64',
+  'int64',
+]);
+export const copy_file_range = bind<
+  (from: number, fromOffset: Pointer, to: number, toOffset: Pointer, size: number, flags: number) => number
+>('copy_file_range', 'int64', ['int', 'void *', 'int', 'void *', 'size_t', 'uint']);
 export const mmap = bind<
   (address: bigint, size: number, prot: number, flags: number, fd: number, offset: number) => number | bigint
 >('mmap', 'intptr', ['uintptr_t', 'size_t', 'int', 'int', 'int', 'int64']);

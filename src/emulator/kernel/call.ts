@@ -3,7 +3,7 @@
  * answered long after the next one has come.
  */
 import type { NotificationReader } from '../../sys/index.js';
-import type { WatchedCall } from '../../abi/index.js';
+import { ARCHS_OF_MACHINE, type WatchedCall } from '../../abi/index.js';
 import { Target } from './target.js';
 import type { CallDetails } from './trace.js';
 
@@ -38,6 +38,8 @@ export class Call {
   readonly name: WatchedCall;
   readonly target: Target;
   readonly args: readonly bigint[];
+  /** False: of a program of the machine's 32-bit architecture. */
+  readonly isNative: boolean;
   /** For the trace. */
   readonly details: CallDetails;
   readonly startedMs = performance.now();
@@ -50,6 +52,7 @@ export class Call {
     this.name = name;
     this.target = new Target(reader.threadId);
     this.args = [0, 1, 2, 3, 4, 5].map((index) => reader.argument(index));
+    this.isNative = reader.arch === ARCHS_OF_MACHINE[process.arch]?.native;
     this.details = { call: name };
   }
 

@@ -20,12 +20,13 @@ import {
   type OwnedFd,
   type Watch,
 } from '../../sys/index.js';
+import { answerAttributes } from './attributes.js';
 import { Call, NATIVE, NONE, errno, type Answer } from './call.js';
 import { FaultPlan, type Fault } from './faults.js';
 import type { LoadedImage, RebootKind } from './image.js';
 import { answerIoctl } from './ioctl.js';
 import { Machine } from './machine.js';
-import { answerOpen } from './open.js';
+import { answerOpen, opensDevice } from './open.js';
 import { answerKexecFileLoad, answerKexecLoad, answerReboot, jump } from './reboot.js';
 import { answerResize } from './resize.js';
 import { TargetGone } from './target.js';
@@ -213,12 +214,34 @@ export class EmulatedKernel {
     this.#handle(new Call(reader, name));
   }
 
+  /** A program of the machine's 32-bit architecture: the kernel's device has no ioctl for it, and this one no open. */
+  #answerForeign(call: Call): Answer {
+    if (!call.isValid) return NONE;
+    switch (call.name) {
+      case 'open':
+      case 'openat':
+      case 'openat2':
+      case 'creat':
+        if (!opensDevice(this.#machine, call)) return NATIVE;
+        break;
+      case 'reboot':
+      case 'kexec_load':
+      case 'kexec_file_load':
+      case 'io_uring_setup':
+        break;
+      default:
+        return NATIVE;
+    }
+    this.#note(`${call.name} of a 32-bit program cannot be emulated: it is told ENOSYS`, call);
+    return errno('ENOSYS');
+  }
+
   #handle(call: Call): void {
     let answer: Answer;
     try {
       // All closes that came before this call are known before it is answered.
       this.#machine.objects.drain();
-      answer = this.#answerOf(call);
+      answer = call.isNative ? this.#answerOf(call) : this.#answerForeign(call);
     } catch (error) {
       if (!(error instanceof TargetGone)) throw error;
       answer = NONE;
@@ -252,7 +275,8 @@ export class EmulatedKernel {
         );
         return errno('ENOSYS');
       default:
-        return NATIVE;
+        // Of whatever else is trapped only strict mode knows: what the path looks like.
+        return answerAttributes(this.#machine, call);
     }
   }
 

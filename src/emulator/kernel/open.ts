@@ -27,6 +27,13 @@ interface OpenRequest {
   readonly flags: number;
 }
 
+/** True if the device is what is to be opened, or a file of it that a program has. */
+export function opensDevice(machine: Machine, call: Call): boolean {
+  const request = requestOf(call);
+  const named = request === undefined ? undefined : lookUp(call.target, request.lookup);
+  return named?.kind === 'device' || (named?.kind === 'open' && machine.objects.find(named.link) !== undefined);
+}
+
 export function answerOpen(machine: Machine, call: Call): Answer {
   const request = requestOf(call);
   if (request === undefined) return NATIVE;

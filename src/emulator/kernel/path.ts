@@ -37,6 +37,8 @@ export interface Lookup {
   readonly path: string;
   /** The last part may be a link. */
   readonly follow: boolean;
+  /** A link of /proc to an open file is what is asked for, though links are not followed. */
+  readonly openLinks?: boolean;
   /** openat2(2): no links at all; no links of /proc; `dirfd` is the root of all. */
   readonly noLinks?: boolean;
   readonly noMagicLinks?: boolean;
@@ -134,9 +136,9 @@ class Walk {
       return undefined;
     }
     next.close();
-    const { noLinks, noMagicLinks, follow } = this.#lookup;
+    const { noLinks, noMagicLinks, follow, openLinks } = this.#lookup;
     this.#links += 1;
-    if (noLinks || (last && !follow) || this.#links > LINKS_MAX) return OTHER;
+    if (noLinks || (last && !follow && !openLinks) || this.#links > LINKS_MAX) return OTHER;
     const text = readlinkSync(Buffer.from(path, 'latin1'), 'latin1');
     if (statfsSync(`/proc/self/fd/${this.#at.fd}`).type >>> 0 !== PROC_MAGIC) return this.#follow(text);
     if (part === 'self') return this.#follow(String(this.#target.processId));

@@ -95,7 +95,13 @@ export const ERROR_CODES = {
   BLOB_UNKNOWN: 'ENOENT',
   BLOB_EXISTS: 'EEXIST',
   HOOK_FAILED: 'EIO',
-  // The emulator
+  // The emulator of /dev/liveupdate
+  EMULATOR_UNABLE: 'ENOTSUP',
+  EMULATOR_PROGRAM: 'ENOEXEC',
+  EMULATOR_LOST: 'EPIPE',
+  EMULATOR_STUCK: 'EBUSY',
+  EMULATOR_UNKNOWN: 'ESRCH',
+  EMULATOR_KEXEC: 'EIO',
   FAULT_INVALID: 'EINVAL',
   // A system call failed; `errno` says how
   SYS: null,

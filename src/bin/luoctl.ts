@@ -1,14 +1,22 @@
 /** luoctl as a process: gives the command line its streams and the parts that src/cli may not import, and exits. */
 import type { CliIo, CliPorts } from '../cli/context.js';
-import { runLuoctl } from '../cli/program.js';
+import { runLuoctl, splitCommand } from '../cli/program.js';
 import { createDoctor } from '../handles/index.js';
 import { memfdCreate } from '../sys/index.js';
+import { directOutput } from './direct-io.js';
+import { emulatorPort } from './emulator.js';
 import { packageVersion } from './version.js';
 
+const argv = process.argv.slice(2);
+// A program under the emulator shares our streams, so that Node must not make its own of them.
+const isShared = splitCommand(argv).words.includes('emulate');
+
 const io: CliIo = {
-  stdin: process.stdin,
-  stdout: process.stdout,
-  stderr: process.stderr,
+  get stdin() {
+    return process.stdin;
+  },
+  stdout: isShared ? directOutput(1) : process.stdout,
+  stderr: isShared ? directOutput(2) : process.stderr,
   env: process.env,
   cwd: process.cwd(),
   onInterrupt(callback) {
@@ -16,10 +24,17 @@ const io: CliIo = {
     return () => process.off('SIGINT', callback);
   },
 };
-const ports: CliPorts = { version: packageVersion(), doctor: createDoctor(), createMemfd: (name) => memfdCreate(name) };
+const ports: CliPorts = {
+  version: packageVersion(),
+  doctor: createDoctor(),
+  emulator: emulatorPort,
+  createMemfd: (name) => memfdCreate(name),
+};
 
 // A reader that has seen enough (luoctl logs | head) is no error.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+if (!isShared) {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+}
 
 // Standard output and error are synchronous on Linux, for files, pipes and terminals: nothing is lost by exiting here.
-process.exit(await runLuoctl(process.argv.slice(2), io, ports));
+process.exit(await runLuoctl(argv, io, ports));

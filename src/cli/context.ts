@@ -7,6 +7,7 @@ import type { Readable } from 'node:stream';
 import { connectLuod, luodSocketPath } from '../client/control.js';
 import type { WireError } from '../base/errors.js';
 import type { Doctor } from '../ports/doctor.js';
+import type { EmulatorPort } from '../ports/emulator.js';
 import type { LuodMethod, LuodParams, LuodResult } from '../protocol/spec.js';
 import { makePaint, type Paint } from './format.js';
 
@@ -36,6 +37,7 @@ export interface HeldFd {
 /** What bin gives: parts of luo that cli may not import. */
 export interface CliPorts {
   readonly doctor: Doctor;
+  readonly emulator: EmulatorPort;
   /** A new empty memfd, for `put` from standard input. */
   createMemfd(name: string): HeldFd;
   /** Version of this luoctl. */

@@ -2,4 +2,5 @@
 export type * from './backend.js';
 export type * from './describers.js';
 export type * from './doctor.js';
+export type * from './emulator.js';
 export type * from './kexec.js';

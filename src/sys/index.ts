@@ -91,5 +91,6 @@ export {
   setNoNewPrivileges,
 } from './seccomp.js';
 export { ProcessMemory } from './process-memory.js';
-export { ignoringSignals, posixSpawn, type FileAction, type SpawnRequest } from './spawn.js';
+export { ignoringSignals, withDefaultAction } from './signal-action.js';
+export { posixSpawn, type FileAction, type SpawnRequest } from './spawn.js';
 export { pollNow } from './poll.js';

@@ -5,7 +5,7 @@
  * end of the file is SIGBUS, so that a file from somebody else must be sealed against shrinking before it is mapped.
  * A view larger than this Node's largest buffer (4 GiB on Node 20) would abort the process, and is refused instead.
  */
-import assert from 'node:assert/strict';
+import { assert } from '../base/assert.js';
 import { constants } from 'node:buffer';
 import koffi from 'koffi';
 import { LuoError } from '../base/errors.js';

@@ -3,7 +3,7 @@
  * `takenFd` takes ownership. Closing twice, or after `take()`, does nothing; using a closed one is an error of the
  * program and stops it. With tracking on, `OwnedFd.live()` names what was not closed, and where it came from.
  */
-import assert from 'node:assert/strict';
+import { AssertionError } from '../base/assert.js';
 import { F } from '../abi/linux.js';
 import { close as closeFd, fcntl } from './libc.js';
 import { check } from './sys-error.js';
@@ -23,14 +23,14 @@ export class OwnedFd {
   /** Takes ownership of `takenFd`, which must be open. */
   constructor(takenFd: number) {
     // Fds come by the thousand: the message is made only where it is needed.
-    if (!Number.isInteger(takenFd) || takenFd < 0) assert.fail(`not a file descriptor: ${takenFd}`);
+    if (!Number.isInteger(takenFd) || takenFd < 0) throw new AssertionError(`not a file descriptor: ${takenFd}`);
     this.#fd = takenFd;
     if (tracked !== undefined) tracked.set(this, new Error('created').stack ?? '');
   }
 
   /** The number, borrowed: valid until this is closed or taken. */
   get fd(): number {
-    if (this.#fd < 0) assert.fail('this OwnedFd is closed');
+    if (this.#fd < 0) throw new AssertionError('this OwnedFd is closed');
     return this.#fd;
   }
 

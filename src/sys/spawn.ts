@@ -6,10 +6,10 @@
  * Happy path: the program runs when the call returns. Unhappy: the error that execve(2) gave in the child.
  * Descriptors that are close-on-exec are closed; all others of this process go to the child.
  */
-import { POSIX_SPAWN, SIGACTION, SIGSET } from '../abi/structs.js';
+import { POSIX_SPAWN, SIGSET } from '../abi/structs.js';
 import * as libc from './libc.js';
 import { NativeMemory } from './native-memory.js';
-import { SysError, check } from './sys-error.js';
+import { SysError } from './sys-error.js';
 
 /** What happens to descriptors in the child, in order, before the program starts. `dup` onto its own number keeps a descriptor. */
 export type FileAction =
@@ -57,27 +57,6 @@ export function posixSpawn(request: SpawnRequest): number {
     libc.posix_spawn_file_actions_destroy(actions.address);
     libc.posix_spawnattr_destroy(attributes.address);
     for (const memory of [attributes, actions, path, argv, env]) memory.free();
-  }
-}
-
-/**
- * Run `work` while this process ignores `signals` (bit n - 1), and give every one its former action back: what is ignored
- * when a program is started stays ignored in it.
- */
-export function ignoringSignals<T>(signals: bigint, work: () => T): T {
-  const ignore = Buffer.alloc(SIGACTION.sizeBytes);
-  ignore.writeBigUInt64LE(1n, SIGACTION.handler);
-  const former: { signal: number; action: Buffer }[] = [];
-  try {
-    for (let signal = 1; signal <= 64; signal += 1) {
-      if (((signals >> BigInt(signal - 1)) & 1n) === 0n) continue;
-      const action = Buffer.alloc(SIGACTION.sizeBytes);
-      check(libc.sigaction(signal, ignore, action), 'sigaction', String(signal));
-      former.push({ signal, action });
-    }
-    return work();
-  } finally {
-    for (const { signal, action } of former) libc.sigaction(signal, action, null);
   }
 }
 

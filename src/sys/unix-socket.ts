@@ -1,6 +1,7 @@
 /**
  * Unix sockets by path: listen, connect, accept. Everything is close-on-exec and non-blocking. A path longer than the
- * 107 bytes of a socket address is reached through a descriptor of its folder.
+ * 107 bytes of a socket address is reached through a descriptor of its folder. A path that begins with a zero byte is an
+ * abstract name: no file, gone with its listener, reachable for everybody in this network namespace.
  * @source include/uapi/linux/un.h, net/unix/af_unix.c
  */
 import { basename, dirname } from 'node:path';
@@ -80,7 +81,7 @@ export function withAddress<T>(path: string, use: (address: Buffer) => T): T {
 
 function unixAddress(path: string): Buffer {
   const bytes = Buffer.from(path);
-  const address = Buffer.alloc(SOCKADDR_UN.path + bytes.length + 1);
+  const address = Buffer.alloc(SOCKADDR_UN.path + bytes.length + (path.startsWith('\0') ? 0 : 1));
   address.writeUInt16LE(AF.UNIX, SOCKADDR_UN.family);
   bytes.copy(address, SOCKADDR_UN.path);
   return address;

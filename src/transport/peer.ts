@@ -6,7 +6,7 @@
  *   our own code. Answers to us are checked too.
  * - More than `requestsMax` open requests of the other end are refused by name, each with its own reply.
  */
-import assert from 'node:assert/strict';
+import { assert } from '../base/assert.js';
 import { LuoError } from '../base/errors.js';
 import { LIMITS } from '../base/limits.js';
 import {

@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import type { CliIo, CliPorts } from '../../src/cli/context.js';
 import { runLuoctl } from '../../src/cli/program.js';
 import type { DoctorCheck } from '../../src/ports/doctor.js';
+import type { EmulatorPort } from '../../src/ports/emulator.js';
 import { memfdCreate } from '../../src/sys/index.js';
 
 export interface RunOptions {
@@ -12,6 +13,7 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
   readonly doctor?: readonly DoctorCheck[];
+  readonly emulator?: Partial<EmulatorPort>;
   /** Called with what was written so far to standard error or output, at every piece. */
   readonly onText?: (all: string, run: Running) => void;
 }
@@ -27,6 +29,15 @@ export interface Running {
   interrupt(): void;
   readonly ended: Promise<Ran>;
 }
+
+const noEmulator: EmulatorPort = {
+  check: () => Promise.reject(new Error('this test has no emulator')),
+  run: () => Promise.reject(new Error('this test has no emulator')),
+  kexec: () => Promise.reject(new Error('this test has no emulator')),
+  endLike: () => {
+    throw new Error('this test has no emulator');
+  },
+};
 
 /** Start luoctl with `args`; `dir` becomes its LUO_DIR. */
 export function startLuoctl(dir: string, args: readonly string[], options: RunOptions = {}): Running {
@@ -65,6 +76,7 @@ export function startLuoctl(dir: string, args: readonly string[], options: RunOp
     version: '9.9.9',
     createMemfd: (name) => memfdCreate(name),
     doctor: { examine: async () => options.doctor ?? [] },
+    emulator: { ...noEmulator, ...options.emulator },
   };
   const running: Running = {
     interrupt: () => interrupts.forEach((callback) => callback()),

@@ -4,6 +4,7 @@ import { blob } from './blob.js';
 import { cancel } from './cancel.js';
 import { discard } from './discard.js';
 import { doctor } from './doctor.js';
+import { emulate } from './emulate.js';
 import { finish } from './finish.js';
 import { kexec } from './kexec.js';
 import { kill } from './kill.js';
@@ -46,6 +47,7 @@ export const VERBS: readonly Verb[] = [
   unload,
   preflight,
   kexec,
+  emulate,
   blob,
   put,
   take,

@@ -1,4 +1,5 @@
 /** luoctl as a process: gives the command line its streams and the parts that src/cli may not import, and exits. */
+import { conformance } from '../backends/kernel/conformance/index.js';
 import type { CliIo, CliPorts } from '../cli/context.js';
 import { runLuoctl, splitCommand } from '../cli/program.js';
 import { createDoctor } from '../handles/index.js';
@@ -28,6 +29,7 @@ const ports: CliPorts = {
   version: packageVersion(),
   doctor: createDoctor(),
   emulator: emulatorPort,
+  conformance,
   createMemfd: (name) => memfdCreate(name),
 };
 

@@ -6,6 +6,7 @@ import { dirname } from 'node:path';
 import type { Readable } from 'node:stream';
 import { connectLuod, luodSocketPath } from '../client/control.js';
 import type { WireError } from '../base/errors.js';
+import type { Conformance } from '../ports/conformance.js';
 import type { Doctor } from '../ports/doctor.js';
 import type { EmulatorPort } from '../ports/emulator.js';
 import type { LuodMethod, LuodParams, LuodResult } from '../protocol/spec.js';
@@ -38,6 +39,7 @@ export interface HeldFd {
 export interface CliPorts {
   readonly doctor: Doctor;
   readonly emulator: EmulatorPort;
+  readonly conformance: Conformance;
   /** A new empty memfd, for `put` from standard input. */
   createMemfd(name: string): HeldFd;
   /** Version of this luoctl. */

@@ -81,6 +81,7 @@ export {
   sessionRetrieveFd,
   sessionRetrieveFdNow,
 } from './liveupdate.js';
+export { ioctl } from './ioctl.js';
 export { kexecFileLoad, kexecUnload, rebootKexec, rebootPowerOff, sync } from './kexec.js';
 export {
   NotificationReader,

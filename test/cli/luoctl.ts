@@ -2,6 +2,7 @@
 import { Readable } from 'node:stream';
 import type { CliIo, CliPorts } from '../../src/cli/context.js';
 import { runLuoctl } from '../../src/cli/program.js';
+import type { Conformance } from '../../src/ports/conformance.js';
 import type { DoctorCheck } from '../../src/ports/doctor.js';
 import type { EmulatorPort } from '../../src/ports/emulator.js';
 import { memfdCreate } from '../../src/sys/index.js';
@@ -14,6 +15,7 @@ export interface RunOptions {
   readonly cwd?: string;
   readonly doctor?: readonly DoctorCheck[];
   readonly emulator?: Partial<EmulatorPort>;
+  readonly conformance?: Conformance;
   /** Called with what was written so far to standard error or output, at every piece. */
   readonly onText?: (all: string, run: Running) => void;
 }
@@ -37,6 +39,12 @@ const noEmulator: EmulatorPort = {
   endLike: () => {
     throw new Error('this test has no emulator');
   },
+};
+
+const NO_CONFORMANCE: Conformance = {
+  groups: () => [],
+  list: () => [],
+  run: async () => ({ holder: null }),
 };
 
 /** Start luoctl with `args`; `dir` becomes its LUO_DIR. */
@@ -77,6 +85,7 @@ export function startLuoctl(dir: string, args: readonly string[], options: RunOp
     createMemfd: (name) => memfdCreate(name),
     doctor: { examine: async () => options.doctor ?? [] },
     emulator: { ...noEmulator, ...options.emulator },
+    conformance: options.conformance ?? NO_CONFORMANCE,
   };
   const running: Running = {
     interrupt: () => interrupts.forEach((callback) => callback()),

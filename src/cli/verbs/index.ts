@@ -2,6 +2,7 @@
 import type { Verb } from '../verb.js';
 import { blob } from './blob.js';
 import { cancel } from './cancel.js';
+import { conformance } from './conformance.js';
 import { discard } from './discard.js';
 import { doctor } from './doctor.js';
 import { emulate } from './emulate.js';
@@ -48,6 +49,7 @@ export const VERBS: readonly Verb[] = [
   preflight,
   kexec,
   emulate,
+  conformance,
   blob,
   put,
   take,

@@ -109,6 +109,7 @@ export class EmulatedKernel {
       note: (text, call) => this.#note(text, call),
       die: options.onDeath ?? dieNow,
       reboot: (kind) => this.#leave(kind),
+      isLeaving: () => this.#leaving !== null,
     });
   }
 

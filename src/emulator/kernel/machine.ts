@@ -19,6 +19,8 @@ export interface MachineOptions {
   die(): never;
   /** A program has called reboot(2), and it went through. */
   reboot(kind: RebootKind): void;
+  /** Between a jump and the boot after it. */
+  isLeaving(): boolean;
 }
 
 export class Machine {
@@ -79,6 +81,8 @@ export class Machine {
 
   /** The last copy in any program is closed: release() of the file. */
   #closed(object: EmulatedObject): void {
+    // It ends with its kernel, and closes nothing of the next one, whose sessions have the same names.
+    if (this.options.isLeaving()) return;
     if (object.session === null) {
       this.sessions.step({ op: 'closeDevice' });
       return;

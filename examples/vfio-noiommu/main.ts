@@ -9,7 +9,7 @@
  * held since the last kernel, with bus mastering off and on; then a new text takes the same way into the same page.
  *
  * Over a handover it does nothing that is worth keeping: the next process could not open the group while this one has it. Never here:
- * how a real program should drive a device; see docs/devices.md for what it would have to do.
+ * how a real program should drive a device; see docs/kexec.md for what the kernel does to it.
  */
 import { writeFileSync } from 'node:fs';
 import { release } from 'node:os';

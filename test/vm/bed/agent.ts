@@ -9,7 +9,6 @@ import { randomUUID } from 'node:crypto';
 import { createReadStream, mkdirSync, openSync, readFileSync, readdirSync, writeFileSync, writeSync } from 'node:fs';
 import { release } from 'node:os';
 import { dirname, join } from 'node:path';
-import { rebootPowerOff } from '../../../src/sys/index.js';
 import { setHostClock } from './host-clock.js';
 import { Lines } from './lines.js';
 import { listProcesses, runProgram, startProgram, type ProgramOptions } from './programs.js';
@@ -86,11 +85,17 @@ function perform(request: Request): unknown {
     case 'clock':
       return { realtimeMs: Date.now(), monotonicNs: String(process.hrtime.bigint()) };
     case 'poweroff':
-      setTimeout(rebootPowerOff, LAST_ANSWER_MS);
-      return null;
+      return powerOff();
     default:
       throw new Error(`unknown operation '${request.op}'`);
   }
+}
+
+/** The system calls of this package are loaded when they are needed: the agent's own start is in every boot. */
+async function powerOff(): Promise<null> {
+  const { rebootPowerOff } = await import('../../../src/sys/index.js');
+  setTimeout(rebootPowerOff, LAST_ANSWER_MS);
+  return null;
 }
 
 async function call(path: string, name: string, args: readonly unknown[]): Promise<unknown> {

@@ -124,6 +124,8 @@ const PANIC = /Kernel panic - not syncing: (.*)/;
 const LAST_LINES = 60;
 const LOGS_MAX = 20;
 const PANIC_LOOK_MS = 500;
+/** Deadlines for luoctl update and kexec: the product's own are for real processors. */
+export const PATIENT = ['--prepare-max', '5m', '--blackout-max', '5m'] as const;
 const FOLDER = /^luo-vm-(\d+)-/;
 
 export class Vm {
@@ -344,7 +346,7 @@ export class Vm {
   }
 
   /**
-   * `luoctl load` and `luoctl kexec`, and wait for the next kernel.
+   * `luoctl load` and `luoctl kexec`, with deadlines for an emulated machine unless `args` has others; wait for the next kernel.
    * @throws Error luoctl came back: with what it said
    */
   async kexec(
@@ -354,7 +356,8 @@ export class Vm {
     await this.must(['luoctl', '--dir', '/run/luo', 'load', kernel, ...(options.load ?? [])]);
     const from = this.hello;
     const jumped = this.jumped(from);
-    const said = this.luoctl(['kexec', ...(options.args ?? [])], { timeoutMs: 120_000 }).then(
+    const args = ['kexec', ...PATIENT, '--claim-max', '5m', ...(options.args ?? [])];
+    const said = this.luoctl(args, { timeoutMs: 900_000 }).then(
       (result) =>
         result.code === 0
           ? new Promise<never>(() => undefined)

@@ -1,7 +1,7 @@
 /**
  * `npm run demo:kvm`: see a virtual machine survive the replacement of its monitor, and of the kernel of its host.
  *
- *   npm run demo:kvm -- [--memory 32m] [--json]
+ *   npm run demo:kvm -- [--memory 16m] [--json]
  *
  * Needs QEMU and a kernel with live update (docs/vm.md); KVM is emulated. Exit code 0 if everything that was promised held. With
  * --json the last line of stdout is one JSON object, of the jump; the update before it is in `handover`.
@@ -11,7 +11,7 @@ import { dim, green, red, say, table } from '../demo/screen.js';
 import { tellKvmStory, type Crossing } from './story.js';
 
 const { values } = parseArgs({
-  options: { memory: { type: 'string', default: '32m' }, json: { type: 'boolean', default: false } },
+  options: { memory: { type: 'string', default: '16m' }, json: { type: 'boolean', default: false } },
 });
 
 function row(name: string, crossing: Crossing): string[] {

@@ -16,7 +16,8 @@ import { PORT } from './program.js';
 
 /** Longest time for which the guest runs without the event loop having a turn. */
 const SLICE_MS = 10;
-const TICK_MS = 250;
+/** Long beside a round of a small guest under an emulated processor, so that it sleeps in between. */
+const TICK_MS = 500;
 /** Wrong words after which no more are named; the guest counts on. */
 const WRONG_TOLD_MAX = 10;
 /** Raised by one when an older monitor could not read what a newer one saves. */

@@ -7,14 +7,14 @@
  * channel to the machine, and the half round trips of both are the uncertainty.
  */
 import { kernels } from '../../test/vm/bed/kernels.js';
-import { Vm } from '../../test/vm/bed/vm.js';
+import { PATIENT, Vm } from '../../test/vm/bed/vm.js';
 import { blackoutByHost, type Tell, type TimelineEvent } from '../kexec/story.js';
 import type { Report } from './main.js';
 
 const PORT = 7100;
 /** Rounds that the guest must do before something happens to it, and after. In each it looks at all of its memory. */
 const ROUNDS = 5;
-const ANSWER_MS = 120_000;
+const ANSWER_MS = 600_000;
 const PROGRAM = '/luo/dist/examples/kvm-guest/main.js';
 
 /** The guest before and after a gap. */
@@ -94,9 +94,9 @@ async function update(vm: Vm, tell: Tell): Promise<Crossing> {
   const before = await ask(vm);
   const updated = tell('luoctl update: the monitor is replaced, the guest goes on in the next one');
   const program = ['node', PROGRAM, '--version-label', 'v2'];
-  const { blackoutMs } = JSON.parse(await luoctl(vm, ['--json', 'update', 'guest', '--', ...program])) as {
-    blackoutMs: number;
-  };
+  const patience = [...PATIENT, '--standby-max', '5m'];
+  const said = await luoctl(vm, ['--json', 'update', 'guest', ...patience, '--', ...program]);
+  const { blackoutMs } = JSON.parse(said) as { blackoutMs: number };
   const after = await ask(vm);
   updated(`pid ${before.pid} -> ${after.pid}, blackout ${blackoutMs.toFixed(0)} ms`);
   return compared(vm, before, after, blackoutMs, tell);

@@ -66,7 +66,7 @@ export async function tellKexecStory(options: {
     const filled = tell('luoctl run: the cache; the npm redis client fills it');
     const memory = `${Math.ceil((stateBytes * 1.5) / 2 ** 20) + 16}m`;
     const program = ['node', '/luo/dist/examples/cache/main.js', '--port', String(PORT), '--memory', memory];
-    await vm.must(['luoctl', '--dir', '/run/luo', 'run', '--name', 'cache', '--', ...program], { timeoutMs: 120_000 });
+    await vm.must(['luoctl', '--dir', '/run/luo', 'run', '--name', 'cache', '--', ...program], { timeoutMs: 600_000 });
     const keys = await vm.run<number>('test/vm/guest/cache-client.js', 'fill', [PORT, stateBytes], 600_000);
     filled(`${keys} keys`);
     const jumps = [
@@ -88,7 +88,7 @@ async function jump(vm: Vm, target: Kernel, path: string, stateBytes: number, te
   const { release } = await vm.kexec(path);
   jumped(`kernel ${release}`);
   const settled = tell('the cache is started again, claims its memory, and the update is finished');
-  const status = await vm.untilState('normal', 120_000);
+  const status = await vm.untilState('normal', 600_000);
   const clockAfter = await vm.clockOffset();
   const timeline = await vm.luoctlJson<Timeline>(['timeline', '--format', 'json']);
   const at = (what: string, pick: 'first' | 'last' = 'first'): TimelineEvent => {

@@ -54,10 +54,9 @@ test('a kernel that panics is a failed start that shows its last words', async (
 });
 
 test('a machine that is stopped leaves nothing behind', async () => {
-  const other = await Vm.start({ kernel: from });
-  const folder = other.folder;
+  const { folder } = vm;
   assert.ok(existsSync(folder));
-  await other.stop();
+  await vm.stop();
   assert.ok(!existsSync(folder));
-  await assert.rejects(other.exec(['true']), /QEMU ended/);
+  await assert.rejects(vm.exec(['true']), /QEMU ended/);
 });

@@ -27,7 +27,7 @@ const find = async ([vendor, product]: readonly [string, string], butFor = ''): 
 };
 const start = (name: string, options: object): Promise<string> => {
   const program = ['node', `/luo/dist/${MODULE}`, name, JSON.stringify(options)];
-  return vm.must(['luoctl', '--dir', '/run/luo', 'run', '--name', name, '--', ...program], { timeoutMs: 120_000 });
+  return vm.must(['luoctl', '--dir', '/run/luo', 'run', '--name', name, '--', ...program], { timeoutMs: 600_000 });
 };
 /** Root to leaf. */
 const tree = (): string[] => [...edu.ancestors.filter((name) => name.includes('.')).reverse(), edu.address];
@@ -113,7 +113,7 @@ test('one whose reset methods are emptied has only its DMA switched off, and the
 
 test('after the jump the owner has what each device said, called from leaf to root', async () => {
   await vm.kexec('/boot/to', { args: ['--claim-max', '60s'] });
-  await vm.until('the owner', async () => (await found('tree')).restored.length > 0 || undefined, 120_000);
+  await vm.until('the owner', async () => (await found('tree')).restored.length > 0 || undefined, 600_000);
   const { role, restored } = await found('tree');
   assert.equal(role, 'restart');
   for (const { saved } of restored) assert.equal(saved.kernel, from.version);

@@ -29,7 +29,7 @@ before(async () => {
   });
   await vm.untilState('normal');
   const program = ['node', '/luo/dist/examples/vfio-noiommu/main.js', '--report', REPORT];
-  await vm.must(['luoctl', '--dir', '/run/luo', 'run', '--name', 'dma', '--', ...program], { timeoutMs: 120_000 });
+  await vm.must(['luoctl', '--dir', '/run/luo', 'run', '--name', 'dma', '--', ...program], { timeoutMs: 600_000 });
   first = await vm.until('the first report', async () => (await reported()) as Before);
 });
 after(() => vm.stop(failed));

@@ -1,5 +1,9 @@
 /** luoctl as a process: gives the command line its streams and the parts that src/cli may not import, and exits. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
 import { conformance } from '../backends/kernel/conformance/index.js';
+import { LuoError } from '../base/errors.js';
 import type { CliIo, CliPorts } from '../cli/context.js';
 import { runLuoctl, splitCommand } from '../cli/program.js';
 import { createDoctor } from '../handles/index.js';
@@ -31,7 +35,27 @@ const ports: CliPorts = {
   emulator: emulatorPort,
   conformance,
   createMemfd: (name) => memfdCreate(name),
+  startLuod,
 };
+
+/** As `luod --background` does, which says by its exit code whether luod answers. */
+async function startLuod(dir: string): Promise<void> {
+  const program = fileURLToPath(new URL('./luod.js', import.meta.url));
+  const child = spawn(process.execPath, [...process.execArgv, program, '--dir', dir, '--background'], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  const said: Buffer[] = [];
+  child.stderr.on('data', (chunk: Buffer) => said.push(chunk));
+  const [code] = (await once(child, 'close')) as [number | null];
+  if (code === 0) return;
+  throw new LuoError(
+    'LUOD_UNREACHABLE',
+    `luod cannot be started in '${dir}': ${Buffer.concat(said).toString().trim()}`,
+    {
+      remedy: `read ${dir}/logs/luod.log`,
+    },
+  );
+}
 
 // A reader that has seen enough (luoctl logs | head) is no error.
 if (!isShared) {

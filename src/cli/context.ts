@@ -42,6 +42,8 @@ export interface CliPorts {
   readonly conformance: Conformance;
   /** A new empty memfd, for `put` from standard input. */
   createMemfd(name: string): HeldFd;
+  /** Start luod in `dir`, in the background. @throws LuoError LUOD_UNREACHABLE it does not answer; what it said */
+  startLuod(dir: string): Promise<void>;
   /** Version of this luoctl. */
   readonly version: string;
 }

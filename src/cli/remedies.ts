@@ -57,7 +57,8 @@ export const REMEDIES: Readonly<Record<ErrorCode, string>> = {
   DECISION_NONE: 'Ask again a little later; luod has yet to write the outcome into a new keeper.',
   JOURNAL_DAMAGED: 'Nothing is finished and nothing dropped; read luoctl logs, then decide with luoctl recover.',
   JOURNAL_TOO_NEW: 'Start a luod that is at least as new as the one that wrote the journal.',
-  LUOD_UNREACHABLE: 'Start it with luod, or name its directory with --dir or LUO_DIR.',
+  LUOD_UNREACHABLE:
+    'Start it with luod, or name its directory with --dir or LUO_DIR; if luod and keeper died, luoctl recover.',
   LUOD_RUNNING: 'Use the luod that runs there, or give another directory with --dir.',
   CLIENT_INTERNALS: 'Run a version of Node that this version of luo knows, or update luo.',
   CLIENT_TLS: 'End TLS in a process that stays, or let these connections drain.',

@@ -35,6 +35,8 @@ export interface MemberOptions {
   readonly role: Role;
   /** luod came back and does not know us: everything is to be registered anew. */
   readonly onForgotten: () => Promise<void>;
+  /** luod and keeper died together, and ask for the fds of these again. */
+  readonly onRefill: (handles: NonNullable<LuodResult<'hello'>['refill']>) => Promise<void>;
   readonly onGo: (started: Started) => void;
   /** End the process; replaced in tests. */
   readonly exit?: (code: number) => void;
@@ -362,6 +364,9 @@ export class Member {
       this.#options.onForgotten().catch((error: unknown) => {
         process.emitWarning(LuoError.from(error));
       });
+    }
+    if (hello.refill !== undefined) {
+      this.#options.onRefill(hello.refill).catch((error: unknown) => process.emitWarning(LuoError.from(error)));
     }
     void this.#workload.emit('reconnect', this.#context({ attempt: this.#attempt ?? 0, deadlineMs: 1 }).context);
   }

@@ -72,6 +72,7 @@ export class Session implements Luo {
       workload: this.#workload,
       role: this.role,
       onForgotten: () => this.#registerAgain(),
+      onRefill: (handles) => this.#refill(handles),
       onGo: (started) => this.#gone?.(started),
       ...(options.exit === undefined ? {} : { exit: options.exit }),
     });
@@ -438,6 +439,14 @@ export class Session implements Luo {
       throw error;
     } finally {
       session.close();
+    }
+  }
+
+  /** luod came back without the keeper: give it the fds that only they had besides us. */
+  async #refill(handles: readonly { kind: Kind; name: string }[]): Promise<void> {
+    for (const { kind, name } of handles) {
+      const fd = this.#registrations.get(`${kind}:${name}`)?.fd();
+      if (fd !== undefined) await this.#link!.request('refill', { kind, name }, [fd]);
     }
   }
 

@@ -138,6 +138,16 @@ export class Boxes {
     return entries.map((entry) => `${box}/${nameOf(entry)}`);
   }
 
+  /** Sealed boxes of which nothing is left: keeper and luod, the only holders, died together. @returns their names */
+  forgetEmpty(): string[] {
+    const empty = [...this.#sealed.keys()].filter((box) => this.#entries(box).length === 0);
+    for (const box of empty) {
+      this.#append({ kind: 'box.gone', box });
+      this.#sealed.delete(box);
+    }
+    return empty;
+  }
+
   replay(record: JournalRecord): boolean {
     switch (record.kind) {
       case 'box.sealed':

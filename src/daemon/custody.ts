@@ -39,6 +39,8 @@ export interface CustodyOptions {
 /** How long the keeper may take to tell the status of a process that is dead by its pidfd. */
 const EXIT_STATUS_MS = 1000;
 const GET_MANY = 200;
+/** In the keeper while it is being refilled: what it holds is not everything. */
+export const REFILLING_ENTRY = 'luod/refilling';
 /** Owner of session fds in the keeper's table. */
 const SESSION_OWNER = 'luod';
 
@@ -319,6 +321,7 @@ export class Custody {
       child.unref();
       theirs.close();
       this.#keeper = this.#connect(ours);
+      await this.#keeper.put({ name: REFILLING_ENTRY, owner: SESSION_OWNER }, []);
       for (const entry of [...this.#entries.values()]) {
         // It may have been dropped or replaced meanwhile; then the keeper was told so.
         if (this.#entries.get(entry.name) !== entry) continue;
@@ -327,6 +330,7 @@ export class Custody {
           numbers(entry.fds),
         );
       }
+      await this.#keeper.drop({ names: [REFILLING_ENTRY] });
       const list = await this.#keeper.list();
       this.#keeperPid = list.pid;
       this.#fdsMax = list.fdsMax;

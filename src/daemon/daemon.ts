@@ -23,7 +23,7 @@ import { closeAll, dupFd, faultPoint } from '../sys/index.js';
 import type { OwnedFd } from '../sys/index.js';
 import type { Responder } from '../transport/index.js';
 import { Boxes } from './boxes.js';
-import { Custody } from './custody.js';
+import { Custody, REFILLING_ENTRY } from './custody.js';
 import { FdStore } from './fd-store.js';
 import { Globals } from './globals.js';
 import { Handles } from './handles.js';
@@ -41,6 +41,7 @@ import { Orchestrator } from './orchestrator.js';
 import type { Settled } from './orchestrator.js';
 import { Participants } from './participants.js';
 import type { Participant } from './participants.js';
+import { Remains, readRemains } from './remains.js';
 import { Server } from './server.js';
 import type { Answered } from './server.js';
 import { ownerOf } from './service.js';
@@ -54,10 +55,14 @@ const LISTEN_ENTRY = 'luod/listen';
 const RETURN_MS = 15_000;
 /** What those say of themselves that have had their go and are not frozen. */
 const ACTING_PHASES: readonly string[] = ['running', 'thawed', 'gone-on'];
+/** How long a participant may take to give what luod and keeper have lost, before it is dealt with all the same. */
+const REFILL_MS = 5_000;
 /** How long the last words of a dead process may take to be read. */
 const DRAIN_MS = 500;
 /** Updates of more members than this tell their stages only. */
 const PROGRESS_MEMBERS_MAX = 64;
+/** Lines after which nobody waits for luod any more. */
+const BLACKOUT_ENDS: readonly EngineRecord['type'][] = ['acked', 'aborting', 'returned', 'settled'];
 /** A freeze or commit that takes longer than this is shown in the files while it lasts. */
 const SLOW_PHASE_MS = 100;
 /** Changes of so long are shown as one. */
@@ -98,6 +103,7 @@ export class Daemon {
   readonly #kexec: Kexec;
   readonly #fdStore: FdStore;
   readonly #globals: Globals;
+  readonly #remains: Remains;
   readonly #operator: Operator;
   readonly #server: Server;
   readonly #stateFiles: StateFiles;
@@ -180,6 +186,7 @@ export class Daemon {
       run: (params) => this.#services.run(params),
       log,
     });
+    this.#remains = new Remains(this.#handles, custody, options.describers.fd, append);
     for (const record of records) this.#replay(record);
     this.#orchestrator = new Orchestrator(
       {
@@ -220,6 +227,7 @@ export class Daemon {
       describers: options.describers,
       kexec: this.#kexec,
       needed: (dependencies) => this.#globals.needed(dependencies),
+      remains: this.#remains,
       readMark: options.readMark,
       onGone: (participant) => this.#participantGone(participant),
       changed: () => this.#news(),
@@ -237,6 +245,7 @@ export class Daemon {
       membership: this.#membership,
       calls: this.#calls,
       boxes: this.#boxes,
+      remains: this.#remains,
       kexec: this.#kexec,
       timelines: this.#timelines,
       append,
@@ -273,7 +282,10 @@ export class Daemon {
     const known = custody.get(JOURNAL_ENTRY)?.fds[0];
     const onError = (error: unknown): void => options.log.warn({ error: String(error) }, 'journal copy not written');
     const copy = join(options.dir, 'journal');
+    // A keeper that was being refilled when luod died as well does not hold everything.
+    const isWhole = custody.get(REFILLING_ENTRY) === undefined;
     let daemon: Daemon;
+    let remains = !isWhole;
     const kept = known && readJournal(known.fd);
     if (kept && !isAboutNothing(kept.records)) {
       daemon = new Daemon(options, custody, new Journal(known, kept.sizeBytes, copy, onError), kept.records);
@@ -281,7 +293,9 @@ export class Daemon {
       const fresh = createJournal();
       // The first start in this kernel: what the last one left is the journal's beginning.
       const arrived = readArrival(custody, options.log);
-      writeRecords(fresh.fd, arrived?.records ?? []);
+      const left = arrived || known ? undefined : readRemains(options.dir);
+      remains = left !== undefined;
+      writeRecords(fresh.fd, arrived?.records ?? left ?? []);
       const { records, sizeBytes } = readJournal(fresh.fd);
       // The journal comes last: whoever finds one does not look at the manifest any more.
       for (const { name, owner, meta } of arrived?.parcels ?? []) await custody.put(name, owner, meta, [], true);
@@ -291,7 +305,8 @@ export class Daemon {
       if (arrived) faultPoint('luod.arrived');
     }
     box.daemon = daemon;
-    await daemon.#begin(known !== undefined);
+    await daemon.#begin(known !== undefined || remains, remains);
+    if (!isWhole) custody.drop([REFILLING_ENTRY]);
     return daemon;
   }
 
@@ -311,7 +326,7 @@ export class Daemon {
     await this.#services.stopAll();
     this.#server.close();
     await this.#stateFiles.remove();
-    await this.#journal.flush();
+    this.#journal.close();
     for (const name of ['luod.sock', 'luod.pid', 'journal', 'notify']) {
       rmSync(join(this.#options.dir, name), { force: true, recursive: true });
     }
@@ -329,10 +344,9 @@ export class Daemon {
     this.#services.detach();
     this.#server.close();
     this.#timelines.flush();
-    void this.#journal.flush().finally(() => {
-      this.#custody.close();
-      this.#resolveEnded(code);
-    });
+    this.#journal.close();
+    this.#custody.close();
+    this.#resolveEnded(code);
   }
 
   // -------------------------------------------------------------------------------------------- start
@@ -347,17 +361,19 @@ export class Daemon {
       this.#generationAttempt = (record.attempt as number | null | undefined) ?? null;
       return;
     }
-    const parts = [this.#timelines, this.#handles, this.#participants, this.#services, this.#boxes, this.#kexec];
-    if (parts.some((part) => part.replay(record))) return;
+    const kept = [this.#timelines, this.#handles, this.#participants, this.#services, this.#boxes, this.#kexec];
+    if ([...kept, this.#remains].some((part) => part.replay(record))) return;
     throw new LuoError('JOURNAL_TOO_NEW', `the journal has a record '${record.kind}' that this luod does not know`, {
       remedy: 'start the luod that wrote it; nothing was touched',
     });
   }
 
-  async #begin(isRecovery: boolean): Promise<void> {
+  /** @param fromRemains luod and keeper had died together: the keeper is new, and lacks what they alone held */
+  async #begin(isRecovery: boolean, fromRemains: boolean): Promise<void> {
     const { dir, log } = this.#options;
     await this.#stateFiles.adopt();
     const dead = await this.#services.adopt();
+    if (fromRemains) this.#takeUpRemains();
     await this.#kexec.begin();
     this.#thawManifest();
     // No waiting between the two: a death in between would be told to an engine that knows of no attempt.
@@ -370,7 +386,7 @@ export class Daemon {
       this.#services.forgetNext();
       this.#closeSettled();
       void this.#kexec.settle();
-    }
+    } else if (fromRemains) this.#orchestrator.dispatch({ type: 'keeperLost' });
     for (const one of dead) this.#services.bury(one, this.#processGone(one.record.id));
     for (const participant of this.#participants.all()) {
       const { supervised } = participant.record;
@@ -392,6 +408,7 @@ export class Daemon {
       if (id === OWN_MEMBER) continue;
       if (!this.#participants.get(id) && !this.#services.byId(id)) this.#orchestrator.died(id);
     }
+    this.#giveLostUp();
     this.#resumePlain();
     this.#resumeOwn();
     for (const name of this.#services.names()) if (!this.#isInAttempt(name)) this.#services.reviveIfDue(name);
@@ -421,6 +438,25 @@ export class Daemon {
       { dir, recovered: isRecovery, handles: this.#handles.size },
       isRecovery ? 'luod is back' : 'luod is ready',
     );
+  }
+
+  /** What luod and keeper alone held is missing from now on, until it is given again. */
+  #takeUpRemains(): void {
+    const ids = [...this.#participants.all().map(({ id }) => id), ...this.#services.instanceIds()];
+    const boxes = this.#boxes.forgetEmpty().map((box) => `box/${box}`);
+    this.#remains.begin(new Set(ids), boxes);
+    this.#options.log.error(
+      { dir: this.#options.dir, boxes },
+      'luod and keeper had died together; what their processes still have is taken up, what lay in boxes is lost',
+    );
+  }
+
+  /** Of what is missing, that which no living participant has. */
+  #giveLostUp(): void {
+    const lost = this.#remains.giveUp((id) => this.#participants.get(id) !== undefined);
+    if (lost.length === 0) return;
+    this.#options.log.error({ handles: lost }, 'handles lost: luod, keeper and all who held them are dead');
+    this.#membership.drop(lost);
   }
 
   /** The last attempt had come to rest when the earlier luod died, which had not yet said so everywhere. */
@@ -473,6 +509,16 @@ export class Daemon {
   // -------------------------------------------------------------------------------------------- participants
 
   #joined(participant: Participant, resume: LuodParams<'hello'>['resume'], resumed: boolean): void {
+    if (this.#remains.owed(participant).length === 0) return this.#resumed(participant, resume, resumed);
+    // What follows may be its end: nobody else may have what it is about to give.
+    const { peer } = participant;
+    void this.#remains.whenGiven(participant, REFILL_MS).then(() => {
+      const isThere = this.#participants.get(participant.id) === participant && participant.peer === peer;
+      if (isThere && participant.connected && !this.#ended) this.#resumed(participant, resume, resumed);
+    });
+  }
+
+  #resumed(participant: Participant, resume: LuodParams<'hello'>['resume'], resumed: boolean): void {
     if (resumed && resume) {
       this.#orchestrator.resumed(participant.id, resume.phase, resume.attempt);
       if (resume.phase === 'frozen') participant.frozen = true;
@@ -520,6 +566,7 @@ export class Daemon {
       const left = participant.frozen ? 'clean' : participant.record.acting ? 'dirty' : 'same';
       this.#handles.orphan(participant.id, left);
     }
+    this.#giveLostUp();
     this.#orchestrator.died(participant.id);
     this.#news();
   }
@@ -807,6 +854,9 @@ export class Daemon {
     this.#timelines.flush();
     this.#append({ kind: 'engine', record });
     this.#rememberEngine(record);
+    // From here on a member may freeze: its word will tell what the copy lacks.
+    if (record.type === 'freezing') this.#journal.holdCopy();
+    else if (BLACKOUT_ENDS.includes(record.type)) this.#journal.releaseCopy();
   }
 
   /** Only the last attempt matters to a later luod, and who is stuck in earlier ones. */
@@ -833,6 +883,7 @@ export class Daemon {
       ...this.#handles.snapshot(),
       ...this.#boxes.snapshot(),
       ...this.#kexec.snapshot(),
+      ...this.#remains.snapshot(),
       ...this.#timelines.snapshot(),
       ...this.#engineRecords.map((record) => ({ kind: 'engine', record })),
     ];

@@ -121,6 +121,13 @@ export class Handles {
     return this.#claims.get(participant) ?? new Map();
   }
 
+  /** Participants that claimed or declared this key. */
+  claimers(key: string): string[] {
+    const claimed = [...this.#claims].filter(([, claims]) => claims.get(key) === 'claimed');
+    const declared = [...this.#declared].filter(([, handles]) => handles.has(key));
+    return [...claimed, ...declared].map(([participant]) => participant);
+  }
+
   /** A successor claims or releases what its predecessor still holds, or a restarted process what waits. */
   claim(participant: string, key: string, claim: Claim): void {
     this.#record({ kind: 'handle.claim', participant, key, claim });

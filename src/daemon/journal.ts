@@ -1,16 +1,18 @@
 /**
  * The journal's home: a memfd that the keeper holds under `luod/journal`, so that it outlives this process. `append` is
- * synchronous and costs one pwrite: it may stand before every irreversible effect, the blackout included. A copy goes
- * to DIR/journal afterwards, when the loop is free; it is for people, nothing reads it back.
+ * synchronous and costs one pwrite: it may stand before every irreversible effect, the blackout included.
+ *
+ * A copy goes to DIR/journal when the turn is over, without fsync: it is for the case that keeper and luod die together
+ * (remains.ts), and for people. Between `holdCopy` and `releaseCopy` it waits, since that is the blackout, and may be 200 ms
+ * behind; what is missing then is told by the members. Unhappy: a copy that cannot be written is reported, and the journal goes on.
  *
  * When the journal has grown past `compactBytes`, and no attempt is open, it is written anew from a snapshot and
  * replaces the old one in the keeper in one step.
  */
-import { appendFile, rename, writeFile } from 'node:fs/promises';
+import { openSync, readFileSync, renameSync } from 'node:fs';
 import { decodeJournal, encodeHeader, encodeRecord } from '../protocol/journal.js';
-import type { JournalRecord } from '../protocol/journal.js';
-import { fstat, memfdCreate, preadFully, pwriteFully } from '../sys/index.js';
-import type { OwnedFd } from '../sys/index.js';
+import type { DecodedJournal, JournalRecord } from '../protocol/journal.js';
+import { OwnedFd, fstat, memfdCreate, preadFully, pwriteFully } from '../sys/index.js';
 
 /** Name of the journal's entry in the keeper. */
 export const JOURNAL_ENTRY = 'luod/journal';
@@ -19,7 +21,7 @@ const COMPACT_BYTES = 8 * 1024 * 1024;
 const COPY_DELAY_MS = 200;
 
 /** Everything in the journal behind `fd` (borrowed). @throws LuoError JOURNAL_TOO_NEW, JOURNAL_DAMAGED */
-export function readJournal(fd: number): { records: JournalRecord[]; sizeBytes: number } {
+export function readJournal(fd: number): DecodedJournal {
   const bytes = new Uint8Array(fstat(fd).sizeBytes);
   return decodeJournal(bytes.subarray(0, preadFully(fd, bytes, 0)));
 }
@@ -27,7 +29,7 @@ export function readJournal(fd: number): { records: JournalRecord[]; sizeBytes: 
 /** A new, empty journal. The caller owns it. */
 export function createJournal(): OwnedFd {
   const fd = memfdCreate('luod-journal');
-  pwriteFully(fd.fd, encodeHeader(), 0);
+  pwriteFully(fd.fd, encodeHeader(undefined, bootId()), 0);
   return fd;
 }
 
@@ -42,14 +44,22 @@ export function writeRecords(fd: number, records: readonly JournalRecord[]): num
   return offset;
 }
 
+/** The running boot, which no other one has in common with it. */
+export function bootId(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+}
+
 export class Journal {
   #fd: OwnedFd;
   #sizeBytes: number;
   readonly #copyPath: string;
   readonly #onError: (error: unknown) => void;
-  #pendingCopy: Uint8Array[] = [];
+  #copy: OwnedFd | undefined;
+  /** So much of the journal is in the copy. */
+  #copiedBytes = 0;
+  #copyDue: NodeJS.Immediate | undefined;
   #copyTimer: NodeJS.Timeout | undefined;
-  #copying: Promise<void> = Promise.resolve();
+  #holding = false;
   #compactAt = COMPACT_BYTES;
 
   /** @param fd borrowed for the life of this object: custody owns it. @param sizeBytes where the next record goes */
@@ -66,8 +76,8 @@ export class Journal {
     const line = encodeRecord(record);
     pwriteFully(this.#fd.fd, line, this.#sizeBytes);
     this.#sizeBytes += line.length;
-    this.#pendingCopy.push(line);
-    this.#copyTimer ??= setTimeout(() => this.#copy(), COPY_DELAY_MS);
+    if (this.#holding) this.#copyTimer ??= setTimeout(() => this.flush(), COPY_DELAY_MS);
+    else this.#copyDue ??= setImmediate(() => this.flush());
   }
 
   get wantsCompaction(): boolean {
@@ -76,6 +86,19 @@ export class Journal {
 
   get sizeBytes(): number {
     return this.#sizeBytes;
+  }
+
+  /** The copy is brought up to date, and then waits: what follows is in a hurry. */
+  holdCopy(): void {
+    this.flush();
+    this.#holding = true;
+  }
+
+  /** The hurry is over. */
+  releaseCopy(): void {
+    if (!this.#holding) return;
+    this.#holding = false;
+    this.#copyDue ??= setImmediate(() => this.flush());
   }
 
   /**
@@ -91,31 +114,58 @@ export class Journal {
     await replace(fd);
   }
 
-  /** Resolves when the copy on disk is up to date. */
-  async flush(): Promise<void> {
-    if (this.#copyTimer) this.#copy();
-    await this.#copying;
+  /** The copy on disk is up to date when this returns. */
+  flush(): void {
+    this.#cancelCopy();
+    if (this.#copy === undefined || this.#copiedBytes === this.#sizeBytes) return;
+    try {
+      this.#append(this.#copy);
+    } catch (error) {
+      this.#giveCopyUp(error);
+    }
   }
 
-  #copy(): void {
-    clearTimeout(this.#copyTimer);
-    this.#copyTimer = undefined;
-    const bytes = Buffer.concat(this.#pendingCopy);
-    this.#pendingCopy = [];
-    this.#copying = this.#copying.then(() => appendFile(this.#copyPath, bytes)).catch(this.#onError);
+  /** Nothing is written any more. The copy stays. */
+  close(): void {
+    this.flush();
+    this.#copy?.close();
+    this.#copy = undefined;
   }
 
   /** The copy begins anew, with what the journal holds now. */
   #startCopy(): void {
-    clearTimeout(this.#copyTimer);
-    this.#copyTimer = undefined;
-    this.#pendingCopy = [];
-    const bytes = new Uint8Array(this.#sizeBytes);
-    preadFully(this.#fd.fd, bytes, 0);
+    this.#cancelCopy();
+    this.#copy?.close();
+    this.#copy = undefined;
+    this.#copiedBytes = 0;
     const beside = `${this.#copyPath}.new`;
-    this.#copying = this.#copying
-      .then(() => writeFile(beside, bytes, { mode: 0o600 }))
-      .then(() => rename(beside, this.#copyPath))
-      .catch(this.#onError);
+    try {
+      this.#copy = new OwnedFd(openSync(beside, 'w', 0o600));
+      this.#append(this.#copy);
+      renameSync(beside, this.#copyPath);
+    } catch (error) {
+      this.#giveCopyUp(error);
+    }
+  }
+
+  #append(copy: OwnedFd): void {
+    const bytes = new Uint8Array(this.#sizeBytes - this.#copiedBytes);
+    preadFully(this.#fd.fd, bytes, this.#copiedBytes);
+    pwriteFully(copy.fd, bytes, this.#copiedBytes);
+    this.#copiedBytes = this.#sizeBytes;
+  }
+
+  /** It would be one with a gap: the next compaction begins another. */
+  #giveCopyUp(error: unknown): void {
+    this.#copy?.close();
+    this.#copy = undefined;
+    this.#onError(error);
+  }
+
+  #cancelCopy(): void {
+    clearImmediate(this.#copyDue);
+    clearTimeout(this.#copyTimer);
+    this.#copyDue = undefined;
+    this.#copyTimer = undefined;
   }
 }

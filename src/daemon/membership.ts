@@ -22,6 +22,7 @@ import { resumedPhase } from './orchestrator.js';
 import type { Orchestrator } from './orchestrator.js';
 import type { Kexec } from './kexec/kexec.js';
 import type { Participant, Participants } from './participants.js';
+import type { Remains } from './remains.js';
 import { ownerOf } from './service.js';
 import type { Services } from './services.js';
 
@@ -39,6 +40,7 @@ export interface MembershipParts {
   readonly kexec: Kexec;
   /** What a new handle depends on. */
   readonly needed: (dependencies: readonly string[]) => void;
+  readonly remains: Remains;
   /** Reads the mark in a region's last page: true dirty, false clean, undefined there is none. */
   readonly readMark: (fd: number) => boolean | undefined;
   /** A process that nobody supervises is dead, or its connection is gone. */
@@ -125,6 +127,17 @@ export class Membership {
     return this.#claimable(participant)
       .filter((handle) => !claims.has(handle.key))
       .map((handle) => waitingInfo(handle, this.torn(handle)));
+  }
+
+  /** What luod lost and asks this participant for. */
+  owed(participant: Participant): LuodResult<'hello'>['refill'] & object {
+    return this.#parts.remains.owed(participant);
+  }
+
+  /** It gives again what luod lost. @param takenFds one fd @throws LuoError HANDLE_UNKNOWN, CLAIM_INCOMPATIBLE */
+  async refill(participant: Participant, params: LuodParams<'refill'>, takenFds: OwnedFd[]): Promise<void> {
+    await this.#parts.remains.refill(participant, params, takenFds[0]!);
+    this.#parts.changed();
   }
 
   /** May its content be half written? Only a handle that nobody holds can be: its holder would still be writing it. */

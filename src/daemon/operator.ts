@@ -20,6 +20,7 @@ import { engineParticipant } from './participants.js';
 import type { Participants } from './participants.js';
 import type { ServiceCommand } from './service.js';
 import { ownerOf } from './service.js';
+import type { Remains } from './remains.js';
 import type { Services } from './services.js';
 import type { Timelines } from './timeline.js';
 
@@ -49,6 +50,7 @@ export interface OperatorParts {
   readonly calls: MemberCalls;
   readonly boxes: Boxes;
   readonly kexec: Kexec;
+  readonly remains: Remains;
   readonly timelines: Timelines;
   readonly append: (record: JournalRecord) => void;
   readonly connections: () => number;
@@ -133,7 +135,10 @@ export class Operator {
     if (params.abort && orchestrator.plan) {
       await orchestrator.cancel({ code: 'UPDATE_CANCELLED', message: 'aborted by the operator' });
     }
-    return { stuck: orchestrator.stuck, state: orchestrator.shown.state };
+    const { remains } = this.#parts;
+    const lost = [...remains.lost];
+    remains.seen();
+    return { stuck: orchestrator.stuck, state: orchestrator.shown.state, ...(lost.length === 0 ? {} : { lost }) };
   }
 
   // -------------------------------------------------------------------------------------------- plan and status
@@ -193,6 +198,7 @@ export class Operator {
       handles: handles.all().map((handle) => handleInfo(handle, membership.torn(handle))),
       boxes: boxes.list().map(({ box, sealed, entries }) => ({ box, sealed, entries: entries.length })),
       stuck,
+      ...(this.#parts.remains.lost.length === 0 ? {} : { lost: [...this.#parts.remains.lost] }),
       counts: {
         connections: this.#parts.connections(),
         participants: participants.size,

@@ -234,7 +234,9 @@ export class Orchestrator {
     const actor = this.#actors.get(participant);
     if (actor && attempt !== null && attempt === this.#state.attempt?.attempt) {
       this.#note(attempt, 'resumed', participant, { phase });
-      this.dispatch({ type: 'resumed', actor, phase: resumedPhase(phase) });
+      // A successor that runs has had its go, also when the line that says so is lost with keeper and luod.
+      const hasGone = actor.side === 'new' && phase === 'running';
+      this.dispatch({ type: 'resumed', actor, phase: hasGone ? 'gone-on' : resumedPhase(phase) });
     } else if (actor) {
       this.dispatch({ type: 'resumed', actor, phase: 'running' });
     }

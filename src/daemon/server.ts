@@ -182,6 +182,7 @@ export class Server {
     connection.saidHello = true;
     connection.client = params.client;
     const participant = joined?.participant;
+    const owed = participant ? membership.owed(participant) : [];
     connection.participant = participant;
     if (participant) {
       // After the reply has been queued, so that a call that follows from it comes second.
@@ -198,6 +199,7 @@ export class Server {
       keeperSocket: this.#options.keeperSocket,
       waiting: participant ? membership.waiting(participant) : [],
       resumed: joined?.resumed === true,
+      ...(owed.length === 0 ? {} : { refill: owed }),
       ...this.#options.state(),
     };
   }
@@ -218,6 +220,9 @@ export class Server {
       return membership
         .register(participant, params as LuodParams<'register'>, fds, connection.isOperator)
         .then((result) => reply.result(result));
+    }
+    if (method === 'refill') {
+      return membership.refill(participant, params as LuodParams<'refill'>, fds).then(() => reply.result({}));
     }
     if (method === 'retrieved') {
       return membership.retrieved(participant, params as LuodParams<'retrieved'>, fds).then(() => reply.result({}));

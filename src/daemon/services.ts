@@ -127,6 +127,11 @@ export class Services {
     return this.#byId.get(id);
   }
 
+  /** Ids of all living processes. */
+  instanceIds(): string[] {
+    return [...this.#byId.keys()];
+  }
+
   logPath(name: string): string {
     return join(this.#host.dir, 'logs', `${name}.log`);
   }
@@ -442,6 +447,8 @@ export class Services {
         continue;
       }
       children.delete(record.pid);
+      // Its old notification socket went with luod and keeper, when both died.
+      if (!this.#host.custody.get(notifyEntry(record.id))) await this.#listenNotify(record.id, service.record.owner);
       const instance = this.#attach(service, record, pidfd);
       if (record.ending) service.others.add(instance);
       else if (record.role === 'successor' && record.promoted !== true) service.successor = instance;
@@ -547,11 +554,7 @@ export class Services {
     const id = `${name}#${number}`;
     const secret = randomBytes(16).toString('hex');
     const listen = this.#host.listenFds(owner);
-    mkdirSync(join(this.#host.dir, 'notify'), { recursive: true, mode: 0o700 });
-    const notifyPath = this.#notifyPath(id);
-    rmSync(notifyPath, { force: true });
-    const notifyFd = datagramListen(notifyPath);
-    await this.#host.custody.put(notifyEntry(id), owner, {}, [notifyFd]);
+    const notifyPath = await this.#listenNotify(id, owner);
     const logFd = openAppend(this.logPath(name));
     try {
       const { pid, pidfd } = await this.#host.custody.spawn(
@@ -606,6 +609,15 @@ export class Services {
     } finally {
       logFd.close();
     }
+  }
+
+  /** A notification socket for this process, kept like everything else. @returns its path */
+  async #listenNotify(id: string, owner: string): Promise<string> {
+    mkdirSync(join(this.#host.dir, 'notify'), { recursive: true, mode: 0o700 });
+    const path = this.#notifyPath(id);
+    rmSync(path, { force: true });
+    await this.#host.custody.put(notifyEntry(id), owner, {}, [datagramListen(path)]);
+    return path;
   }
 
   /** `DIR/notify/ID`, or under a digest of the id where that is too long for a socket. */

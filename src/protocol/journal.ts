@@ -33,17 +33,24 @@ export function encodeRecord(record: JournalRecord): Uint8Array {
   return line;
 }
 
-/** The first line of a new journal. */
-export function encodeHeader(version = JOURNAL_VERSION): Uint8Array {
-  return encodeRecord({ kind: 'journal', version });
+/** The first line of a new journal. @param bootId the boot that its processes live in */
+export function encodeHeader(version = JOURNAL_VERSION, bootId?: string): Uint8Array {
+  return encodeRecord({ kind: 'journal', version, ...(bootId === undefined ? {} : { bootId }) });
 }
 
-/**
- * All whole records of a journal, and how many bytes they take (the place where the next one goes).
- * @throws LuoError JOURNAL_TOO_NEW, JOURNAL_DAMAGED
- */
-export function decodeJournal(bytes: Uint8Array): { readonly records: JournalRecord[]; readonly sizeBytes: number } {
+/** A journal that was read. */
+export interface DecodedJournal {
+  readonly records: JournalRecord[];
+  /** Of the whole records: the place where the next one goes. */
+  readonly sizeBytes: number;
+  /** The boot that it was written in, if it says so. */
+  readonly bootId: string | undefined;
+}
+
+/** All whole records of a journal. @throws LuoError JOURNAL_TOO_NEW, JOURNAL_DAMAGED */
+export function decodeJournal(bytes: Uint8Array): DecodedJournal {
   const records: JournalRecord[] = [];
+  let bootId: string | undefined;
   let offset = 0;
   let lineNumber = 0;
   while (offset < bytes.length && bytes[offset] !== 0) {
@@ -56,12 +63,14 @@ export function decodeJournal(bytes: Uint8Array): { readonly records: JournalRec
         data: { line: lineNumber, byte: offset },
       });
     }
-    if (lineNumber === 1) checkVersion(record);
-    else records.push(record);
+    if (lineNumber === 1) {
+      checkVersion(record);
+      if (typeof record.bootId === 'string') bootId = record.bootId;
+    } else records.push(record);
     offset = end + 1;
   }
   if (lineNumber === 0) throw new LuoError('JOURNAL_DAMAGED', 'the journal is empty: not even its first line is there');
-  return { records, sizeBytes: offset };
+  return { records, sizeBytes: offset, bootId };
 }
 
 function decodeLine(line: Uint8Array): JournalRecord | undefined {

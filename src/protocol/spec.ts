@@ -357,6 +357,12 @@ export const Status = Type.Object({
   handles: Type.Array(HandleInfo),
   boxes: Type.Array(Type.Object({ box: Name, entries: Int, sealed: Type.Boolean() })),
   stuck: Type.Array(Type.String()),
+  lost: Opt(
+    Type.Array(Type.String(), {
+      description:
+        'handles and boxes that nobody had any more when luod and keeper had died together; `recover` clears it',
+    }),
+  ),
   counts: Type.Object({ connections: Int, participants: Int, handles: Int, fds: Int }),
   kexec: KexecStatus,
 });
@@ -415,7 +421,19 @@ export const LUOD_METHODS = {
       keeperSocket: Type.String({ description: 'where a decision can be asked for when luod is gone' }),
       waiting: Type.Array(Waiting, { description: 'unclaimed handles of this owner' }),
       resumed: Type.Boolean(),
+      refill: Opt(
+        Type.Array(Type.Object({ kind: KindWord, name: Name }), {
+          description: 'handles whose fd luod has lost: give each again with `refill`',
+        }),
+      ),
     }),
+  }),
+  refill: method({
+    doc: 'Give the fd of a handle of one’s own again, which hello has asked for: keeper and luod, the only other holders, died together.',
+    access: 'participant',
+    params: Type.Object({ kind: KindWord, name: Name }),
+    result: Empty,
+    fdsIn: 1,
   }),
   register: method({
     doc: 'Register handles (a successor: declare them; they become registrations at commit). Viability is asked, nothing is preserved. All or none.',
@@ -710,7 +728,15 @@ export const LUOD_METHODS = {
     doc: 'Bring what hangs to an end by the operator’s word: stuck members are asked again; with `abort` an attempt without a decision is aborted; with `forget` a stuck member is given up by name, and its process ended.',
     access: 'operator',
     params: Type.Object({ abort: Opt(Type.Boolean()), forget: Opt(Type.String()) }),
-    result: Type.Object({ stuck: Type.Array(Type.String()), state: StateWord }),
+    result: Type.Object({
+      stuck: Type.Array(Type.String()),
+      state: StateWord,
+      lost: Opt(
+        Type.Array(Type.String(), {
+          description: 'handles that nobody had any more; from now on status is silent of them',
+        }),
+      ),
+    }),
   }),
   watch: method({
     doc: 'From now on this connection is told events: `state` (state, phase, generation), `update` (as the progress of update), `service` (a ServiceStatus).',

@@ -16,6 +16,7 @@ export interface RunOptions {
   readonly doctor?: readonly DoctorCheck[];
   readonly emulator?: Partial<EmulatorPort>;
   readonly conformance?: Conformance;
+  readonly startLuod?: (dir: string) => Promise<void>;
   /** Called with what was written so far to standard error or output, at every piece. */
   readonly onText?: (all: string, run: Running) => void;
 }
@@ -83,6 +84,7 @@ export function startLuoctl(dir: string, args: readonly string[], options: RunOp
   const ports: CliPorts = {
     version: '9.9.9',
     createMemfd: (name) => memfdCreate(name),
+    startLuod: options.startLuod ?? (() => Promise.reject(new Error('no luod is to be started here'))),
     doctor: { examine: async () => options.doctor ?? [] },
     emulator: { ...noEmulator, ...options.emulator },
     conformance: options.conformance ?? NO_CONFORMANCE,

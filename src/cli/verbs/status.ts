@@ -43,6 +43,14 @@ function overview({ paint, verbose }: Context, all: Status): string {
     ['luod', `version ${all.luod.version}, pid ${all.luod.pid}, restarts ${all.luod.restarts}, in ${all.luod.dir}`],
     ['keeper', `pid ${all.keeper.pid}, ${all.keeper.fds} of ${all.keeper.fdsMax} fds`],
     ...(all.stuck.length > 0 ? [['stuck', paint.bad(all.stuck.map(printable).join(', '))] as [string, string]] : []),
+    ...(all.lost === undefined
+      ? []
+      : [
+          ['lost', `${paint.bad(all.lost.map(printable).join(', '))}; luoctl recover says that you know`] as [
+            string,
+            string,
+          ],
+        ]),
     ...(all.boxes.length > 0
       ? [
           [

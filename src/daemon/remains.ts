@@ -202,8 +202,8 @@ export class Remains {
 
   /** Everybody who had it when the others died. */
   #givers(key: string): string[] {
-    const holder = this.#handles.get(key)?.holder;
-    return [...(holder == null ? [] : [holder]), ...this.#handles.claimers(key)];
+    const holder = this.#handles.get(key)?.holder ?? null;
+    return [...(holder === null ? [] : [holder]), ...this.#handles.claimers(key)];
   }
 
   #resolve(keys: readonly string[]): void {

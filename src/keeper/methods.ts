@@ -50,16 +50,23 @@ const handlers: { [M in KeeperMethod]: Handler<M> } = {
     reply.result({});
   },
 
-  putMany({ store }, { owner, entries, replace }, fds, reply) {
+  putMany({ store }, { owner, entries, names, replace }, fds, reply) {
     faultPoint('keeper.put');
-    if (fds.length !== entries.length) {
-      throw new LuoError('PROTO_FDS', `putMany takes one fd for each of ${entries.length} entries, not ${fds.length}`);
+    const count = (entries?.length ?? 0) + (names?.length ?? 0);
+    if ((entries === undefined) === (names === undefined)) {
+      throw new LuoError('PROTO_INVALID', 'putMany takes either entries or names');
     }
-    store.put(
-      owner,
-      entries.map(({ name, meta }, index) => ({ name, meta, fds: [fds[index]!] })),
-      replace === true,
-    );
+    if (fds.length !== count) {
+      throw new LuoError('PROTO_FDS', `putMany takes one fd for each of ${count} entries, not ${fds.length}`);
+    }
+    if (names !== undefined) store.putOnes(owner, names, fds, replace === true);
+    else {
+      store.put(
+        owner,
+        entries!.map(({ name, meta }, index) => ({ name, meta, fds: [fds[index]!] })),
+        replace === true,
+      );
+    }
     reply.result({});
   },
 

@@ -22,11 +22,12 @@ export interface NewEntry {
   readonly fds: OwnedFd[];
 }
 
+/** One fd is kept as it is: tables of many names are common, and an array for each is not free. */
 interface Entry {
   readonly name: string;
   readonly owner: string;
   readonly meta: unknown;
-  readonly fds: OwnedFd[];
+  readonly fds: OwnedFd | readonly OwnedFd[];
 }
 
 /** The keeper's table. It owns every fd in it. */
@@ -68,6 +69,35 @@ export class Store {
     this.#count(owner, fds, weights);
   }
 
+  /**
+   * Keep one fd under each of `names`, without data; all or none, and one pass over what is good. The fds are taken; on an error
+   * they stay the caller's.
+   * @throws LuoError as {@link put}
+   */
+  putOnes(owner: string, names: readonly string[], fds: readonly OwnedFd[], replace: boolean): void {
+    if (replace) {
+      const entries = names.map((name, index) => ({ name, fds: [fds[index]!] }));
+      return this.put(owner, entries, true);
+    }
+    const before = this.#entries.size;
+    for (let index = 0; index < names.length; index += 1) {
+      const name = names[index]!;
+      if (!this.#entries.has(name)) this.#entries.set(name, { name, owner, meta: undefined, fds: fds[index]! });
+      else {
+        this.#forget(names, index);
+        throw exists([{ name }]);
+      }
+    }
+    const added = this.#entries.size - before;
+    try {
+      this.#checkCounts(owner, this.#fds + added, (this.#ownerFds.get(owner) ?? 0) + added);
+    } catch (error) {
+      this.#forget(names, names.length);
+      throw error;
+    }
+    this.#count(owner, added, added);
+  }
+
   /** Before what cannot be done twice: is there room for one fd more of this owner? @throws LuoError LIMIT_REACHED */
   checkRoom(owner: string): void {
     this.#checkCounts(owner, this.#fds + 1, (this.#ownerFds.get(owner) ?? 0) + 1);
@@ -79,7 +109,8 @@ export class Store {
     if (entry === undefined) {
       throw new LuoError('KEEPER_UNKNOWN', `the keeper holds nothing under '${name}'`, { data: { name } });
     }
-    for (const owned of entry.fds) fds.push(owned.fd);
+    if (isOne(entry.fds)) fds.push(entry.fds.fd);
+    else for (const owned of entry.fds) fds.push(owned.fd);
     return infoOf(entry);
   }
 
@@ -117,8 +148,8 @@ export class Store {
       const old = this.#entries.get(name);
       if (old !== undefined) {
         if (!replace) throw exists([old]);
-        total -= old.fds.length;
-        if (old.owner === owner) owned -= weight(old.fds.length);
+        total -= countOf(old);
+        if (old.owner === owner) owned -= weight(countOf(old));
       }
       total += fds.length;
       owned += weight(fds.length);
@@ -142,9 +173,15 @@ export class Store {
     const entry = this.#entries.get(name);
     if (entry === undefined) return false;
     this.#entries.delete(name);
-    this.#count(entry.owner, -entry.fds.length, -weight(entry.fds.length));
-    closeAll(entry.fds);
+    this.#count(entry.owner, -countOf(entry), -weight(countOf(entry)));
+    if (isOne(entry.fds)) entry.fds.close();
+    else closeAll(entry.fds);
     return true;
+  }
+
+  /** The first `count` of `names` were put in by a request that is refused. */
+  #forget(names: readonly string[], count: number): void {
+    for (let index = 0; index < count; index += 1) this.#entries.delete(names[index]!);
   }
 
   #count(owner: string, fds: number, weights: number): void {
@@ -176,8 +213,17 @@ function weight(fds: number): number {
   return Math.max(1, fds);
 }
 
-function infoOf({ name, owner, fds, meta }: Entry): KeeperEntry {
-  return meta === undefined ? { name, owner, fds: fds.length } : { name, owner, fds: fds.length, meta };
+function isOne(fds: Entry['fds']): fds is OwnedFd {
+  return !Array.isArray(fds);
+}
+
+function countOf({ fds }: Entry): number {
+  return isOne(fds) ? 1 : fds.length;
+}
+
+function infoOf(entry: Entry): KeeperEntry {
+  const { name, owner, meta } = entry;
+  return meta === undefined ? { name, owner, fds: countOf(entry) } : { name, owner, fds: countOf(entry), meta };
 }
 
 function limit(name: LimitName, value: number, message: string): LuoError {

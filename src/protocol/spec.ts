@@ -932,14 +932,17 @@ export const KEEPER_METHODS = {
     fdsIn: -1,
   }),
   putMany: method({
-    doc: 'Keep many entries of one fd each; all or none.',
+    doc: 'Keep many entries of one fd each; all or none. Either `entries`, or, where none has data, their `names` alone.',
     access: 'operator',
     params: Type.Object({
       owner: KeeperEntry.properties.owner,
-      entries: Type.Array(Type.Object({ name: KeeperEntry.properties.name, meta: Opt(Json) }), {
-        minItems: 1,
-        maxItems: 8192,
-      }),
+      entries: Opt(
+        Type.Array(Type.Object({ name: KeeperEntry.properties.name, meta: Opt(Json) }), {
+          minItems: 1,
+          maxItems: 8192,
+        }),
+      ),
+      names: Opt(Type.Array(KeeperEntry.properties.name, { minItems: 1, maxItems: 8192 })),
       replace: Opt(Type.Boolean()),
     }),
     result: Empty,

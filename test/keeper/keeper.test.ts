@@ -131,6 +131,9 @@ test('limits refuse by name and the keeper goes on', () =>
     await client.put({ name: 'a', owner: 'o' }, []);
     await rejectsWith(client.put({ name: 'a', owner: 'o' }, [memfd.fd]), 'KEEPER_EXISTS');
     await rejectsWith(client.putMany('o', [{ name: 'p' }, { name: 'q' }], [memfd.fd]), 'PROTO_FDS');
+    for (const what of [{}, { names: ['p'], entries: [{ name: 'p' }] }, { names: [] }]) {
+      await rejectsWith(client.call('putMany', { owner: 'o', ...what }, { fds: [memfd.fd] }), 'PROTO_INVALID');
+    }
     await rejectsWith(client.call('decide', {} as never), 'PROTO_INVALID');
     assert.equal((await client.list()).entries.length, 1);
     memfd.close();

@@ -78,6 +78,34 @@ test('many entries are put whole or not at all', () => {
   store.clear();
 });
 
+test('names of one fd each are put whole or not at all, like entries', () => {
+  const store = new Store(small);
+  store.put('o', [{ name: 'b', fds: fds(1) }], false);
+  const given = fds(5);
+  refused(() => store.putOnes('o', ['a', 'b'], given, false), 'KEEPER_EXISTS');
+  refused(() => store.putOnes('o', ['c', 'd', 'c'], given, false), 'KEEPER_EXISTS');
+  refused(() => store.putOnes('o', ['c', 'c'], given, true), 'KEEPER_EXISTS');
+  refused(() => store.putOnes('o', ['c', 'd', 'e', 'f', 'g'], given, false), 'LIMIT_REACHED', 'keeperOwnerFdsMax');
+  assert.deepEqual(store.list(), [{ name: 'b', owner: 'o', fds: 1 }], 'nothing of it is there');
+  assert.equal(store.fdCount, 1);
+  assert.ok(
+    given.every((fd) => fd.isOpen),
+    'refused fds stay the caller’s',
+  );
+  store.putOnes('o', ['a', 'c'], given.slice(0, 2), false);
+  const numbers: number[] = [];
+  assert.deepEqual(store.get('c', numbers), { name: 'c', owner: 'o', fds: 1 });
+  assert.deepEqual(numbers, [given[1]!.fd]);
+  store.putOnes('p', ['a', 'b'], given.slice(2, 4), true);
+  assert.equal(given[0]!.isOpen, false, 'what was replaced is closed');
+  assert.equal(store.fdCount, 3);
+  store.drop(['c']);
+  assert.equal(given[1]!.isOpen, false);
+  store.clear();
+  assert.equal(store.fdCount, 0);
+  given[4]!.close();
+});
+
 test('each limit refuses by its name, and what is full for one owner is free for another', () => {
   const store = new Store(small);
   store.put('o', [{ name: 'a', fds: fds(5) }], false);

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { root } from '../docs/pages.js';
+import { root } from './support.js';
 import { emulate } from './typed.js';
 
 const CLIENT = join(root, 'dist/test/emulator/guest/faulty.js');

@@ -6,8 +6,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { root } from '../docs/pages.js';
-import { JUMP, LUOCTL, emulate } from './typed.js';
+import { root, luoctl, withoutCompiler } from './support.js';
+import { JUMP, emulate } from './typed.js';
 
 const EXAMPLES = join(root, 'examples/liveupdate');
 const COUNTER = join(EXAMPLES, 'counter.py');
@@ -19,7 +19,7 @@ function needs(program: string, ...args: readonly string[]): { skip: string | fa
   return { skip: found ? false : `needs ${program}` };
 }
 
-const C = needs('cc', '--version');
+const C = { skip: withoutCompiler };
 const PYTHON = needs('python3', '-c', 'import mmap, os; os.memfd_create');
 let folder = '';
 let state = '';
@@ -94,7 +94,7 @@ test('Python: a counter goes on counting through three kernels', PYTHON, async (
 
 test('Python: a retrieve that fails is an OSError with the kernel’s errno', PYTHON, async () => {
   const { code, out, err } = await emulate(
-    ['python3', COUNTER, LUOCTL, 'emulate', 'kexec'],
+    ['python3', COUNTER, luoctl, 'emulate', 'kexec'],
     ['--fault', 'retrieve:token=0:EIO:always'],
   );
   assert.equal(out, 'began: 1\n', err);
@@ -104,7 +104,7 @@ test('Python: a retrieve that fails is an OSError with the kernel’s errno', PY
 
 test('shell: a pipeline’s output is read in the next kernel', C, async () => {
   const { code, out, err } = await emulate(
-    [PIPELINE, 'before', LUOCTL, 'emulate', 'kexec'],
+    [PIPELINE, 'before', luoctl, 'emulate', 'kexec'],
     ['--init', `'${PIPELINE}' after | cksum; seq 1 20000 | cksum`],
     { STATE: state },
   );

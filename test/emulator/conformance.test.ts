@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { conformance } from '../../src/backends/kernel/conformance/index.js';
-import { JUMP, LUOCTL, emulate } from './typed.js';
+import { luoctl } from './support.js';
+import { JUMP, emulate } from './typed.js';
 
 interface Counts {
   readonly passed: number;
@@ -25,7 +26,7 @@ function read(out: string): { wrong: unknown[]; counts: Counts } {
 for (const options of [[], ['--strict']]) {
   const how = options.length === 0 ? 'by default' : options.join(' ');
   test(`everything that needs no jump passes (${how})`, async () => {
-    const { code, out, err } = await emulate([LUOCTL, 'conformance', '--json'], options);
+    const { code, out, err } = await emulate([luoctl, 'conformance', '--json'], options);
     const { wrong, counts } = read(out);
     assert.deepEqual(wrong, [], err);
     assert.deepEqual(counts, { passed: conformance.list({}).length, failed: 0, skipped: 0 });
@@ -73,14 +74,14 @@ test('a device that somebody holds is refused before anything is asked', async (
 });
 
 test('a device whose incoming data is broken is refused', async () => {
-  const { code, out } = await emulate([LUOCTL, 'conformance', '--json'], ['--fault', 'open:EIO:always']);
+  const { code, out } = await emulate([luoctl, 'conformance', '--json'], ['--fault', 'open:EIO:always']);
   assert.equal(code, 1);
   assert.equal((JSON.parse(out) as { error: { code: string } }).error.code, 'LIVEUPDATE_BROKEN');
 });
 
 test('a kernel that answers wrongly is found out: the case, what was expected and what came', async () => {
   const { code, out } = await emulate(
-    [LUOCTL, 'conformance', '--group', 'upstream'],
+    [luoctl, 'conformance', '--group', 'upstream'],
     ['--fault', 'get-name:ENOMEM:always'],
   );
   assert.equal(code, 1);

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { root } from '../docs/pages.js';
+import { root } from './support.js';
 import { JUMP, emulate } from './typed.js';
 
 const BUILT = join(root, '.cache/selftests');

@@ -65,6 +65,8 @@ const anonymous = ((): { dev: bigint; ino: bigint } => {
 
 /** What a call is about. */
 type Subject = 'device' | EmulatedObject;
+/** A path that goes on behind the device. */
+type Folder = 'folder';
 
 export function answerAttributes(machine: Machine, call: Call): Answer {
   const request = requestOf(call);
@@ -72,6 +74,7 @@ export function answerAttributes(machine: Machine, call: Call): Answer {
   const subject = subjectOf(machine, call, request);
   if (subject === undefined) return NATIVE;
   if (!call.isValid) return NONE;
+  if (subject === 'folder') return errno('ENOTDIR');
   if (request.kind === 'access') return access(request.mode);
   if (request.kind === 'readlink') return readlink(machine, call, request, subject);
   const bytes = request.kind === 'statx' ? statx(attributesOf(subject)) : stat(attributesOf(subject));
@@ -141,7 +144,7 @@ function withFlags(
   return { kind, dirfd, path: text.text === '' ? null : path, follow, address, mode };
 }
 
-function subjectOf(machine: Machine, call: Call, request: Request): Subject | undefined {
+function subjectOf(machine: Machine, call: Call, request: Request): Subject | Folder | undefined {
   if (request.path === null) return objectOf(machine, call, request.dirfd);
   const path = call.target.text(request.path);
   if (!('text' in path)) return undefined;
@@ -151,7 +154,7 @@ function subjectOf(machine: Machine, call: Call, request: Request): Subject | un
     follow: request.follow,
     openLinks: request.kind === 'readlink',
   });
-  if (named.kind === 'device') return 'device';
+  if (named.kind === 'device') return named.asFolder ? 'folder' : 'device';
   return named.kind === 'open' ? machine.objects.find(named.link) : undefined;
 }
 

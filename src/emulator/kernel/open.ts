@@ -46,6 +46,7 @@ export function answerOpen(machine: Machine, call: Call): Answer {
   Object.assign(call.details, { path: Buffer.from(lookup.path, 'latin1').toString('utf8'), detail: flagsText(flags) });
   // By /proc/PID/fd a session cannot be opened again, the device can.
   if (object !== undefined && object.session !== null) return refused(call, 'ENXIO');
+  if (named.kind === 'device' && named.asFolder) return refused(call, (flags & O.CREAT) !== 0 ? 'EISDIR' : 'ENOTDIR');
   return openDevice(machine, call, flags);
 }
 

@@ -24,7 +24,8 @@ const LINKS_MAX = 40;
 
 /** What a path names, as far as it matters here. */
 export type Named =
-  | { readonly kind: 'device' }
+  /** `asFolder`: the path goes on behind it, which no device allows. */
+  | { readonly kind: 'device'; readonly asFolder: boolean }
   /** An open file of a program, by its descriptor in /proc; `link` is what that shows. */
   | { readonly kind: 'open'; readonly link: string; readonly stat: BigIntStats }
   | { readonly kind: 'other' };
@@ -48,7 +49,9 @@ export interface Lookup {
 export function lookUp(target: Target, lookup: Lookup): Named {
   try {
     if (lookup.path === DEVICE_PATH && !lookup.inRoot)
-      return isDev(statSync(`/proc/${target.threadId}/root/dev`, { bigint: true })) ? { kind: 'device' } : OTHER;
+      return isDev(statSync(`/proc/${target.threadId}/root/dev`, { bigint: true }))
+        ? { kind: 'device', asFolder: false }
+        : OTHER;
     if (!mayName(target, lookup)) return OTHER;
     using walk = new Walk(target, lookup);
     return walk.run();
@@ -61,7 +64,7 @@ export function lookUp(target: Target, lookup: Lookup): Named {
 
 /** Quickly: no path can name the device but by its own name or by a link. */
 function mayName(target: Target, { path, dirfd }: Lookup): boolean {
-  if (path.endsWith(`/${DEVICE_NAME}`) || path === DEVICE_NAME) return true;
+  if (/(^|\/)liveupdate(\/|$)/.test(path)) return true;
   try {
     readlinkSync(Buffer.from(`${startOf(target, path, dirfd)}/${path}`, 'latin1'));
     return true;
@@ -121,7 +124,7 @@ class Walk {
         continue;
       }
       const last = this.#parts.length === 0;
-      if (part === DEVICE_NAME && isDev(fstat(this.#at.fd))) return last ? { kind: 'device' } : OTHER;
+      if (part === DEVICE_NAME && isDev(fstat(this.#at.fd))) return { kind: 'device', asFolder: !last };
       const named = this.#enter(part, last);
       if (named !== undefined) return named;
     }

@@ -57,8 +57,8 @@ export function throwsErrno(call: () => unknown, errnoName: string): void {
 }
 
 /** Wait until `condition` holds; fails after a generous time. */
-export async function until(condition: () => boolean, what: string): Promise<void> {
-  const end = performance.now() + 20_000;
+export async function until(condition: () => boolean, what: string, limitMs = 20_000): Promise<void> {
+  const end = performance.now() + limitMs;
   while (!condition()) {
     assert.ok(performance.now() < end, `still waiting for: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 2));

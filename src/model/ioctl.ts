@@ -75,15 +75,28 @@ export function checkIoctl(node: IoctlNode, command: number, direction: Directio
   return { ok: true, row, bytes, replyBytes: known };
 }
 
-/** In pieces, so that a caller who claims 4 GiB costs no more than what it has before its first byte that is not zero. */
+/**
+ * In pieces, so that a caller who claims 4 GiB costs no more than what it has before its first byte that is not zero. A piece
+ * that is not all there is looked at by the byte: whatever comes first, a byte that is not zero or none at all, decides.
+ */
 function tailErrno(from: number, to: number, read: ReadUser): Errno | null {
   const pieceBytes = 4096;
   for (let offset = from; offset < to; offset += pieceBytes) {
-    const piece = read(offset, Math.min(pieceBytes, to - offset));
-    if (piece === undefined) return 'EFAULT';
+    const end = Math.min(offset + pieceBytes, to);
+    const piece = read(offset, end - offset);
+    if (piece === undefined) return tornErrno(offset, end, read);
     if (piece.some((byte) => byte !== 0)) return 'E2BIG';
   }
   return null;
+}
+
+function tornErrno(from: number, to: number, read: ReadUser): Errno {
+  for (let offset = from; offset < to; offset += 1) {
+    const byte = read(offset, 1);
+    if (byte === undefined) return 'EFAULT';
+    if (byte[0] !== 0) return 'E2BIG';
+  }
+  return 'EFAULT';
 }
 
 /** `struct liveupdate_ioctl_{create,retrieve}_session` { u32 size; s32 fd; u8 name[64] }: the name. */
@@ -108,10 +121,16 @@ export function encodeFd(bytes: Uint8Array, fd: number): Uint8Array {
   return answer;
 }
 
-/** The caller's struct with the name of the session in it. */
+/**
+ * The caller's struct with the name of the session in it. The kernel copies by words of 8 bytes up to the one with the NUL;
+ * what the caller had in the field behind that stays.
+ * @source lib/string.c, sized_strscpy; run on 7.3.4
+ */
 export function encodeName(bytes: Uint8Array, name: string): Uint8Array {
   const answer = bytes.slice();
-  answer.set(nameToField(name), 8);
+  const wordBytes = 8;
+  const copied = Math.min(NAME_FIELD_BYTES, (Math.floor(name.length / wordBytes) + 1) * wordBytes);
+  answer.set(nameToField(name).subarray(0, copied), 8);
   return answer;
 }
 

@@ -81,6 +81,13 @@ suite('the order of checks', () => {
     assert.equal(errno(checkIoctl('session', PRESERVE, 'outgoing', memory(bytes))), 'E2BIG');
   });
 
+  test('a byte that is not zero is E2BIG, although behind it nothing can be read', () => {
+    const bytes = new Uint8Array(32);
+    new DataView(bytes.buffer).setUint32(0, 4096, true);
+    bytes[31] = 1;
+    assert.equal(errno(checkIoctl('session', PRESERVE, 'outgoing', memory(bytes))), 'E2BIG');
+  });
+
   test('a tail that cannot be read is EFAULT', () => {
     assert.equal(errno(checkIoctl('session', PRESERVE, 'outgoing', struct(64, 32))), 'EFAULT');
     assert.equal(errno(checkIoctl('session', PRESERVE, 'outgoing', struct(0xffff_ffff, 16))), 'EFAULT');
@@ -133,8 +140,18 @@ suite('the structs', () => {
     const name = nameFromText('vm-7 ü');
     const answer = encodeName(new Uint8Array(72).fill(9), name);
     assert.equal(decodeSessionName(answer), name);
-    assert.equal(answer[71], 0, 'the rest of the field is zero');
     assert.equal(answer[7], 9);
+  });
+
+  test('a name is copied by words of 8 bytes with its NUL; behind that the caller’s bytes stay', () => {
+    const copied = (length: number): number => {
+      const answer = encodeName(new Uint8Array(72).fill(9), 'x'.repeat(length));
+      assert.ok(
+        answer.subarray(8 + length, answer.indexOf(9, 8) < 0 ? 72 : answer.indexOf(9, 8)).every((byte) => byte === 0),
+      );
+      return answer.subarray(8).filter((byte) => byte !== 9).length;
+    };
+    assert.deepEqual([1, 7, 8, 9, 15, 16, 55, 56, 63].map(copied), [8, 8, 16, 16, 16, 24, 56, 64, 64]);
   });
 
   test('64 bytes without a NUL are a name of 64 bytes, which no call accepts', () => {

@@ -38,7 +38,8 @@ const ARGUMENT_BYTES = 72;
 
 export function answerIoctl(machine: Machine, call: Call): Answer {
   const object = objectOf(machine, call, call.int(0));
-  if (object === undefined) return NATIVE;
+  // A descriptor that only names it (O_PATH) is not open for anybody: the real kernel says EBADF.
+  if (object === undefined || call.target.isPath(call.int(0))) return NATIVE;
   const command = call.word(1);
   if (GENERIC_NATIVE.has(command)) return NATIVE;
   if (command === GENERIC.FIOQSIZE) return errno('ENOTTY');
@@ -98,7 +99,7 @@ function giveSession(machine: Machine, call: Call, checked: Accepted, point: 'cr
   if (!would.ok) return errno(call.target.hasNoFreeFd() ? 'EMFILE' : would.errno);
   const fault = machine.fault(call, point, { session: name });
   if (fault !== undefined) return fault;
-  if (!answerFits(call, checked)) return refuseAnswer(machine, call, op);
+  if (!answerFits(call, checked)) return refuseAnswer(machine, call, checked, op);
   const result = machine.sessions.step(op);
   if (!result.ok || result.value.kind !== 'session') throw new TypeError('the model changed its mind');
   const session = result.value.session;
@@ -133,12 +134,13 @@ function takeBack(machine: Machine, session: number, point: 'create' | 'retrieve
   else machine.sessions.unretrieve(session);
 }
 
-/** The deed is done, and its answer cannot be told. */
-function refuseAnswer(machine: Machine, call: Call, op: Op): Answer {
+/** The deed is done, and its answer cannot be told but for its beginning. */
+function refuseAnswer(machine: Machine, call: Call, checked: Accepted, op: Op): Answer {
   if (call.target.hasNoFreeFd()) return errno('EMFILE');
   const found = op.op === 'retrieveSession' ? machine.sessions.state.incoming.get(op.name) : undefined;
   const vetoes = found === undefined ? [] : machine.vetoes(found);
   machine.sessions.step({ ...op, replyFault: true, vetoes } as Op);
+  tellBeginning(call, checked);
   return errno('EFAULT');
 }
 
@@ -176,7 +178,10 @@ function retrieveFd(machine: Machine, call: Call, checked: Accepted, session: nu
   }
   const fits = answerFits(call, checked);
   const result = machine.sessions.retrieve({ session, token, replyFault: !fits, fault: handlerErrno });
-  if (!result.ok) return errno(result.errno);
+  if (!result.ok) {
+    if (!fits && result.errno === 'EFAULT') tellBeginning(call, checked);
+    return errno(result.errno);
+  }
   if (result.value.kind !== 'file') throw new TypeError('the model gave no file');
   call.details.fdKind = 'memfd';
   const fd = giveFd(call, machine.sessions.file(result.value.ref));
@@ -231,6 +236,11 @@ function reader(call: Call): ReadUser {
 /** True if the answer's memory can be written now; what stands there is written over itself. */
 function answerFits(call: Call, checked: Accepted): boolean {
   return call.target.poke(call.long(2), checked.bytes.subarray(0, checked.replyBytes));
+}
+
+/** As the kernel does: as much of the answer as there is memory for, with the descriptor that it would have been. */
+function tellBeginning(call: Call, checked: Accepted): void {
+  call.target.poke(call.long(2), encodeFd(checked.bytes, call.target.lowestFreeFd()).subarray(0, checked.replyBytes));
 }
 
 function answerWith(call: Call, checked: Accepted, bytes: Uint8Array): Answer {

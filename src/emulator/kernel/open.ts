@@ -44,6 +44,8 @@ export function answerOpen(machine: Machine, call: Call): Answer {
   if (named.kind === 'open' && object === undefined) return NATIVE;
   if (!call.isValid) return NONE;
   Object.assign(call.details, { path: Buffer.from(lookup.path, 'latin1').toString('utf8'), detail: flagsText(flags) });
+  // Whatever is open can be named by its link once more, and the real kernel does that.
+  if (object !== undefined && (flags & O.PATH) !== 0) return NATIVE;
   // By /proc/PID/fd a session cannot be opened again, the device can.
   if (object !== undefined && object.session !== null) return refused(call, 'ENXIO');
   if (named.kind === 'device' && named.asFolder) return refused(call, (flags & O.CREAT) !== 0 ? 'EISDIR' : 'ENOTDIR');

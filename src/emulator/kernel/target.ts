@@ -6,7 +6,7 @@
  * nobody takes. `TargetGone` says so where nothing else could be said.
  * Never here: a decision.
  */
-import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { lstatSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import {
   ProcessMemory,
   SysError,
@@ -75,6 +75,19 @@ export class Target {
     } catch {
       return undefined;
     }
+  }
+
+  /** True if `fd` was opened with O_PATH: its link in /proc is neither for reading nor for writing. */
+  isPath(fd: number): boolean {
+    return (fileSystem(() => lstatSync(`/proc/${this.threadId}/fd/${fd}`).mode) & 0o700) === 0;
+  }
+
+  /** The number that its next descriptor would get. */
+  lowestFreeFd(): number {
+    const used = new Set(fileSystem(() => readdirSync(`/proc/${this.threadId}/fd`)).map(Number));
+    let fd = 0;
+    while (used.has(fd)) fd += 1;
+    return fd;
   }
 
   /** A descriptor of ours for its open file; null: it is not open. @throws TargetGone; SysError EMFILE: ours are used up */

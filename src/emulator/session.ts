@@ -41,6 +41,7 @@ export async function runSession(request: EmulateRequest): Promise<ProgramEnd> {
       const end = await Promise.race([endOf(program, emulator), booted, lost]);
       if (typeof end !== 'boolean') return end;
       if (!end) return { code: 0, signal: null };
+      foreground.unfollow();
       if (request.init !== null) argv = ['/bin/sh', '-c', Buffer.from(request.init).toString('latin1')];
     }
   } finally {

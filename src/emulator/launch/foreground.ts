@@ -15,6 +15,8 @@ export class Foreground {
   readonly #group = new GroupSignals();
   readonly #handlers = new Map<CountedSignal, () => void>();
   #program: Program | undefined;
+  /** Came while a program was being started. */
+  readonly #early: CountedSignal[] = [];
 
   constructor(launcher: Launcher) {
     this.#launcher = launcher;
@@ -25,9 +27,15 @@ export class Foreground {
     }
   }
 
-  /** Signals go to `program` from now on. */
+  /** Signals go to `program` from now on, and those that came since it was asked for. */
   follow(program: Program): void {
     this.#program = program;
+    for (const signal of this.#early.splice(0)) program.signal(signal);
+  }
+
+  /** The program is gone, the next one is not there yet. */
+  unfollow(): void {
+    this.#program = undefined;
   }
 
   /** The program has stopped, or goes on. */
@@ -41,11 +49,11 @@ export class Foreground {
   }
 
   async #caught(signal: CountedSignal): Promise<void> {
-    const program = this.#program;
     const count = await this.#launcher.countOf(signal);
     // Without a launcher process there is no program either.
     if (count === undefined || this.#group.wasForGroup(signal, count)) return;
-    program?.signal(signal);
+    if (this.#program === undefined) this.#early.push(signal);
+    else this.#program.signal(signal);
   }
 }
 

@@ -184,6 +184,7 @@ export class Daemon {
       ownerOf: (service) => ownerOf(uid, service),
       has: (service) => this.#services.has(service),
       run: (params) => this.#services.run(params),
+      acts: (of) => this.#participants.all().some((one) => one.owner === of && one.record.acting),
       log,
     });
     this.#remains = new Remains(this.#handles, custody, options.describers.fd, append);

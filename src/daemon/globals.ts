@@ -6,6 +6,7 @@
  * Unhappy: there are no hooks, or the service does not start: the log says so, and the plan names what is missing. A service that
  * the operator has stopped stays stopped.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { LuoError } from '../base/errors.js';
 import type { LuodParams } from '../protocol/spec.js';
 import type { Logger } from './logger.js';
@@ -16,10 +17,16 @@ export interface GlobalsParts {
   /** Owner of the handles of service NAME. */
   readonly ownerOf: (service: string) => string;
   readonly has: (service: string) => boolean;
-  /** Resolves when it serves. */
   readonly run: (params: LuodParams<'run'>) => Promise<unknown>;
+  /** Its process has registered the hooks and had its go. */
+  readonly acts: (owner: string) => boolean;
   readonly log: Logger;
+  /** How long it may take to act; by default {@link WAIT_MS}. */
+  readonly waitMs?: number;
 }
+
+const WAIT_MS = 120_000;
+const LOOK_MS = 50;
 
 export class Globals {
   readonly #parts: GlobalsParts;
@@ -40,7 +47,7 @@ export class Globals {
     if (needs === undefined) return;
     log.info({ service: params.name, handle: needs }, 'hooks are needed: the service that runs them is started');
     this.#starting = run(params)
-      .then(() => undefined)
+      .then(() => this.#untilActs(ownerOf(params.name)))
       .catch((error: unknown) => {
         const { code, message } = LuoError.from(error);
         log.error({ service: params.name, code }, `the service that runs the hooks does not start: ${message}`);
@@ -51,5 +58,14 @@ export class Globals {
   /** Resolves when a start that is under way has come to its end, whichever. */
   async settled(): Promise<void> {
     await this.#starting;
+  }
+
+  /** On a slow machine a process counts as serving before it has said its first word: that is not enough here. */
+  async #untilActs(owner: string): Promise<void> {
+    const { acts, waitMs = WAIT_MS } = this.#parts;
+    for (const end = Date.now() + waitMs; !acts(owner); await sleep(LOOK_MS)) {
+      if (Date.now() < end) continue;
+      throw new LuoError('CALL_TIMEOUT', `it has not registered the hooks within ${waitMs} ms`);
+    }
   }
 }

@@ -7,7 +7,7 @@ import type { LuodParams } from '../../src/protocol/spec.js';
 
 const COMMAND = { name: 'luo-globals', argv: ['globals'], cwd: '/', env: {} } satisfies LuodParams<'run'>;
 
-function make(options: { known?: boolean; none?: boolean; fails?: boolean } = {}) {
+function make(options: { known?: boolean; none?: boolean; fails?: boolean; acts?: () => boolean } = {}) {
   const started: string[] = [];
   const said: string[] = [];
   let done: () => void = () => undefined;
@@ -21,6 +21,8 @@ function make(options: { known?: boolean; none?: boolean; fails?: boolean } = {}
         done = options.fails ? () => reject(new Error('no such program')) : () => resolve(undefined);
       });
     },
+    acts: options.acts ?? (() => true),
+    waitMs: 1_000,
     log: { info: () => undefined, error: (_: unknown, words: string) => said.push(words) } as unknown as Logger,
   });
   return { globals, started, said, done: () => done() };
@@ -58,4 +60,18 @@ test('one that does not start is said to be that, and nobody waits for it', asyn
   done();
   await globals.settled();
   assert.match(said[0]!, /no such program/);
+});
+
+test('a process that was started and has not registered the hooks yet is waited for, and not for ever', async () => {
+  let looks = 0;
+  const soon = make({ acts: () => (looks += 1) > 3 });
+  soon.globals.needed(['0:luo-globals/global:sysctl']);
+  soon.done();
+  await soon.globals.settled();
+  assert.deepEqual([looks, soon.said], [4, []]);
+  const never = make({ acts: () => false });
+  never.globals.needed(['0:luo-globals/global:sysctl']);
+  never.done();
+  await never.globals.settled();
+  assert.match(never.said[0]!, /has not registered the hooks/);
 });

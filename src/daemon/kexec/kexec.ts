@@ -91,6 +91,7 @@ export class Kexec {
   #timeIsOver = false;
   #claimMs: number = DEADLINES.claimMs;
   #deciding = false;
+  #clearing: Promise<void> = Promise.resolve();
 
   constructor(options: KexecOptions, host: KexecHost) {
     this.#options = options;
@@ -297,6 +298,7 @@ export class Kexec {
         remedy: 'give --direct to do it all the same: whatever is not a participant ends as if the power had failed',
       });
     }
+    await this.#clearing;
     await this.#checkCopies();
     await this.#checkDevice();
     if (!machine.isLoaded()) {
@@ -327,6 +329,7 @@ export class Kexec {
 
   async prepare(limits: LuodParams<'prepare'>['limits']): Promise<UpdateResult> {
     this.#machine();
+    await this.#clearing;
     await this.#checkCopies();
     return this.#host.run(this.#plan(), 'prepared', limits);
   }
@@ -510,8 +513,13 @@ export class Kexec {
     else this.#host.arrivalOver();
   }
 
-  /** An attempt of this gap is over. */
-  async over(outcome: 'committed' | 'aborted'): Promise<void> {
+  /** An attempt of this gap is over. Another begins when what is left of this one is gone: before, the kernel takes none of it. */
+  over(outcome: 'committed' | 'aborted'): Promise<void> {
+    this.#clearing = this.#clear(outcome);
+    return this.#clearing;
+  }
+
+  async #clear(outcome: 'committed' | 'aborted'): Promise<void> {
     if (outcome === 'aborted') return this.#crossing?.sweep();
     const { incoming } = this;
     if (!incoming?.arrival || incoming.arrival.error) return;

@@ -162,3 +162,59 @@ test('a handle that was altered after its freeze is told so, once, when it leave
     for (const fd of files.values()) fd.close();
   }
 });
+
+test('the next attempt begins when the sessions of the last one are finished: before, nothing of them can be preserved again', async () => {
+  const backend = new FakeBackend();
+  const custody = new FakeCustody();
+  const happened: string[] = [];
+  let release: () => void = () => undefined;
+  backend.incoming.push({
+    ...session('luod', 'incoming', new Map()),
+    finish: () =>
+      new Promise((resolve) => {
+        release = () => {
+          happened.push('finished');
+          resolve();
+        };
+      }),
+  });
+  const host = {
+    log: { error: () => undefined },
+    custody: custody.asCustody,
+    handles: new Handles(() => undefined),
+    ownOwner: '0:(luod)',
+    append: () => undefined,
+    changed: () => undefined,
+    serves: () => false,
+    arrivalOver: () => happened.push('over'),
+    plan: () => ({ members: [], steps: [], go: [], left: [], scope: [] }),
+    run: () => {
+      happened.push('begun');
+      return Promise.resolve({});
+    },
+  } as unknown as KexecHost;
+  const machine = { chargeProblem: () => null } as unknown as KexecMachine;
+  const kexec = new Kexec({ machine, backend: () => backend, reason: '', resetter: NO_RESETTER }, host);
+  const arrival: Arrival = {
+    attempt: 1,
+    from: '7.2.13',
+    torn: false,
+    atMs: Date.now(),
+    claimMs: 60_000,
+    sessions: [{ name: 'luod', owner: '0:(luod)', preserved: [] }],
+  };
+  kexec.replay({ kind: 'kexec.arrival', arrival });
+  await kexec.begin();
+  try {
+    const over = kexec.over('committed');
+    const next = kexec.prepare(undefined);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual(happened, []);
+    release();
+    await Promise.all([over, next]);
+    assert.deepEqual(happened, ['finished', 'over', 'begun']);
+  } finally {
+    kexec.detach();
+    custody.close();
+  }
+});

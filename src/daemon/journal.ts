@@ -2,7 +2,7 @@
  * The journal's home: a memfd that the keeper holds under `luod/journal`, so that it outlives this process. `append` is
  * synchronous and costs one pwrite: it may stand before every irreversible effect, the blackout included.
  *
- * A copy goes to DIR/journal when the turn is over, without fsync: it is for the case that keeper and luod die together
+ * A copy goes to DIR/journal before anybody is answered, without fsync: it is for the case that keeper and luod die together
  * (remains.ts), and for people. Between `holdCopy` and `releaseCopy` it waits, since that is the blackout, and may be 200 ms
  * behind; what is missing then is told by the members. Unhappy: a copy that cannot be written is reported, and the journal goes on.
  *
@@ -57,7 +57,7 @@ export class Journal {
   #copy: OwnedFd | undefined;
   /** So much of the journal is in the copy. */
   #copiedBytes = 0;
-  #copyDue: NodeJS.Immediate | undefined;
+  #isCopyDue = false;
   #copyTimer: NodeJS.Timeout | undefined;
   #holding = false;
   #compactAt = COMPACT_BYTES;
@@ -77,7 +77,7 @@ export class Journal {
     pwriteFully(this.#fd.fd, line, this.#sizeBytes);
     this.#sizeBytes += line.length;
     if (this.#holding) this.#copyTimer ??= setTimeout(() => this.flush(), COPY_DELAY_MS);
-    else this.#copyDue ??= setImmediate(() => this.flush());
+    else this.#copySoon();
   }
 
   get wantsCompaction(): boolean {
@@ -98,7 +98,7 @@ export class Journal {
   releaseCopy(): void {
     if (!this.#holding) return;
     this.#holding = false;
-    this.#copyDue ??= setImmediate(() => this.flush());
+    this.#copySoon();
   }
 
   /**
@@ -132,6 +132,16 @@ export class Journal {
     this.#copy = undefined;
   }
 
+  /** What is written in one go is copied in one write, before anybody is answered. */
+  #copySoon(): void {
+    if (this.#isCopyDue) return;
+    this.#isCopyDue = true;
+    queueMicrotask(() => {
+      this.#isCopyDue = false;
+      if (!this.#holding) this.flush();
+    });
+  }
+
   /** The copy begins anew, with what the journal holds now. */
   #startCopy(): void {
     this.#cancelCopy();
@@ -163,9 +173,7 @@ export class Journal {
   }
 
   #cancelCopy(): void {
-    clearImmediate(this.#copyDue);
     clearTimeout(this.#copyTimer);
-    this.#copyDue = undefined;
     this.#copyTimer = undefined;
   }
 }

@@ -75,6 +75,12 @@ export interface KernelInfo {
   readonly faults: readonly string[];
 }
 
+const LEAVES: Readonly<Record<RebootKind, string>> = {
+  kexec: 'the next kernel finds the sessions',
+  restart: 'the next kernel finds nothing',
+  powerOff: 'there is no next kernel',
+};
+
 /** Calls of one listener that are answered before the others get their turn. */
 const CALLS_PER_TURN = 64;
 const POLL_IN = 1;
@@ -108,7 +114,7 @@ export class EmulatedKernel {
       faults: this.#faults,
       note: (text, call) => this.#note(text, call),
       die: options.onDeath ?? dieNow,
-      reboot: (kind) => this.#leave(kind),
+      reboot: (kind, call) => this.#leave(kind, call),
       isLeaving: () => this.#leaving !== null,
     });
   }
@@ -312,7 +318,8 @@ export class EmulatedKernel {
     this.#delays.add(delay);
   }
 
-  #leave(kind: RebootKind): void {
+  #leave(kind: RebootKind, call: Call): void {
+    this.#note(`reboot(2) went through: ${LEAVES[kind]}`, call);
     this.#leaving = kind;
     setImmediate(() => {
       if (!this.#isClosed) this.#options.onReboot(kind);

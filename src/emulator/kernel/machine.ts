@@ -18,7 +18,7 @@ export interface MachineOptions {
   /** The emulator's own end, ordered by a fault. Does not return. */
   die(): never;
   /** A program has called reboot(2), and it went through. */
-  reboot(kind: RebootKind): void;
+  reboot(kind: RebootKind, call: Call): void;
   /** Between a jump and the boot after it. */
   isLeaving(): boolean;
 }

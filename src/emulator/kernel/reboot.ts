@@ -101,21 +101,21 @@ export function answerReboot(machine: Machine, call: Call): Answer {
     case REBOOT.KEXEC: {
       const failure = jump(machine);
       if (failure !== null) return errno(failure);
-      return leave(machine, machine.image!.carries ? 'kexec' : 'restart');
+      return leave(machine, call, machine.image!.carries ? 'kexec' : 'restart');
     }
     case REBOOT.RESTART:
     case COMMAND.RESTART2:
-      return leave(machine, 'restart');
+      return leave(machine, call, 'restart');
     case COMMAND.HALT:
     case REBOOT.POWER_OFF:
-      return leave(machine, 'powerOff');
+      return leave(machine, call, 'powerOff');
     default:
       return errno('EINVAL');
   }
 }
 
-function leave(machine: Machine, kind: RebootKind): Answer {
-  machine.options.reboot(kind);
+function leave(machine: Machine, call: Call, kind: RebootKind): Answer {
+  machine.options.reboot(kind, call);
   return NONE;
 }
 

@@ -29,8 +29,11 @@ import {
   getSeals,
   getStatusFlags,
   memfdCreate,
+  isSysError,
   memfdCreateExecutable,
   openFile,
+  pread,
+  pwriteFully,
   setOffset,
   type FileStat,
   type OwnedFd,
@@ -44,6 +47,7 @@ const O_APPEND = 0x400;
 const PAGE_BYTES = 4096;
 const BLOCK_BYTES = 512;
 const COPY_BYTES = 1 << 30;
+const PIECE_BYTES = 1 << 20;
 const ACCESS = ['read', 'write', 'readWrite'] as const;
 
 /** A file that a session holds. */
@@ -169,10 +173,23 @@ export function carriedOver(frozenFile: HeldFile): OwnedFd {
 function copyContent(from: number, to: number, sizeBytes: number): void {
   ftruncate(to, sizeBytes);
   for (let offset = 0; offset < sizeBytes;) {
-    const count = copyFileRange(from, to, offset, Math.min(COPY_BYTES, sizeBytes - offset));
+    const count = copyPiece(from, to, offset, Math.min(COPY_BYTES, sizeBytes - offset));
     // The old generation is gone, so that nobody should have cut it; if somebody did, the rest is zeros.
     if (count === 0) return;
     offset += count;
+  }
+}
+
+/** In the kernel where it does that: not between a tmpfs that is mounted somewhere and the one of memfds (EXDEV). */
+function copyPiece(from: number, to: number, offset: number, sizeBytes: number): number {
+  try {
+    return copyFileRange(from, to, offset, sizeBytes);
+  } catch (error) {
+    if (!isSysError(error, 'EXDEV')) throw error;
+    const piece = Buffer.alloc(Math.min(sizeBytes, PIECE_BYTES));
+    const count = pread(from, piece, offset);
+    pwriteFully(to, piece.subarray(0, count), offset);
+    return count;
   }
 }
 

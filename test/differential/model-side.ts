@@ -31,6 +31,8 @@ export const UNSAID = '?';
 
 const O = { ACCMODE: 3, RDONLY: 0, RDWR: 2, APPEND: 0o2000, NONBLOCK: 0o4000, LARGEFILE: 0o100000, CLOEXEC: 0o2000000 };
 const O_PATH = 0o10000000;
+/** The size of what has one, so that neither the device nor a session answers it. */
+const FIOQSIZE = 0x5460;
 const O_TMPFILE = 0o20200000;
 const O_CREATION = 0o100 | 0o200 | 0o1000;
 
@@ -243,6 +245,7 @@ class Performer {
         if (name === 'poll' && process.fdOf(slot) < 0) return '0 0';
         if (file === undefined) return 'EBADF';
         if (name === 'map' && file.kind !== 'memory') return UNSAID;
+        if (file.kind === 'path' && name === 'poll') return '1 20';
         if (file.kind === 'path') return name === 'look' || name === 'stat' ? UNSAID : 'EBADF';
         if (file.kind === 'memory')
           return onMemory(file, process.entryOf(slot)!.cloexec, name, [second, third, fourth]);
@@ -364,12 +367,13 @@ class Performer {
     if (file === undefined || file.kind === 'path') return 'EBADF';
     const command = Number.parseInt(number, 16);
     if (file.kind === 'other') return UNSAID;
-    if (file.kind === 'memory') return command >>> 8 === 0xba ? 'ENOTTY' : UNSAID;
     const memory = new UserMemory(
       kind,
       buildStruct(spec, (slot) => process.fdOf(slot)),
     );
     const everywhere = onEveryFile(process.entryOf(Number(first))!, command, memory);
+    if (file.kind === 'memory')
+      return command >>> 8 === 0xba ? 'ENOTTY' : command === FIOQSIZE ? UNSAID : (everywhere ?? UNSAID);
     if (everywhere !== null) return everywhere;
     const direction = file.kind === 'device' ? null : this.#machine.model.sessions.get(file.session!)!.direction;
     const checked = checkIoctl(file.kind, command, direction, (offset, length) => memory.read(offset, length));
@@ -483,7 +487,7 @@ function onEveryFile(
       entry.file.flags = on ? entry.file.flags | O.NONBLOCK : entry.file.flags & ~O.NONBLOCK;
       return 'ok';
     }
-    case 0x5460:
+    case FIOQSIZE:
       return 'ENOTTY';
     default:
       return null;

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { crc32 } from '../../src/base/crc32.js';
-import { Journal, createJournal, readJournal } from '../../src/daemon/journal.js';
+import { Journal, bootId, createJournal, readJournal } from '../../src/daemon/journal.js';
 import {
   JOURNAL_VERSION,
   decodeJournal,
@@ -103,9 +103,31 @@ test('a record is in the memfd when append returns, and on disk when flush does'
     const journal = new Journal(fd, readJournal(fd.fd).sizeBytes, path, (error) => assert.fail(String(error)));
     for (const record of records) journal.append(record);
     assert.deepEqual(readJournal(fd.fd).records, records);
-    assert.equal(journal.sizeBytes, whole.length);
-    await journal.flush();
-    assert.deepEqual(readFileSync(path), whole);
+    const written = Buffer.concat([encodeHeader(JOURNAL_VERSION, bootId()), ...records.map(encodeRecord)]);
+    assert.equal(journal.sizeBytes, written.length);
+    journal.flush();
+    assert.deepEqual(readFileSync(path), written);
+    assert.equal(decodeJournal(written).bootId, bootId());
+    journal.close();
+  }));
+
+test('the copy is written before whoever waits for the record goes on, and while it is held it is not', () =>
+  withJournal(async (fd, path) => {
+    const journal = new Journal(fd, readJournal(fd.fd).sizeBytes, path, (error) => assert.fail(String(error)));
+    const copied = (): unknown[] => decodeJournal(readFileSync(path)).records.map(({ kind }) => kind);
+    journal.append({ kind: 'a' });
+    await Promise.resolve();
+    assert.deepEqual(copied(), ['a']);
+    journal.append({ kind: 'last' });
+    journal.holdCopy();
+    assert.deepEqual(copied(), ['a', 'last'], 'what came before is in it');
+    journal.append({ kind: 'b' });
+    await Promise.resolve();
+    assert.deepEqual(copied(), ['a', 'last']);
+    journal.releaseCopy();
+    await Promise.resolve();
+    assert.deepEqual(copied(), ['a', 'last', 'b']);
+    journal.close();
   }));
 
 test('a next luod goes on where the last whole record ended', () =>
@@ -114,7 +136,7 @@ test('a next luod goes on where the last whole record ended', () =>
     const journal = new Journal(fd, readJournal(fd.fd).sizeBytes, path, (error) => assert.fail(String(error)));
     journal.append({ kind: 'next' });
     assert.deepEqual(readJournal(fd.fd).records, [{ kind: 'next' }]);
-    await journal.flush();
+    journal.close();
   }));
 
 test('compaction replaces memfd and copy by the snapshot, and appending goes on there', () =>
@@ -125,7 +147,7 @@ test('compaction replaces memfd and copy by the snapshot, and appending goes on 
     await journal.compact([{ kind: 'snapshot' }], async (made) => void (kept = made));
     journal.append({ kind: 'after' });
     assert.deepEqual(readJournal(kept!.fd).records, [{ kind: 'snapshot' }, { kind: 'after' }]);
-    await journal.flush();
+    journal.close();
     assert.deepEqual(decodeJournal(readFileSync(path)).records, [{ kind: 'snapshot' }, { kind: 'after' }]);
     assert.equal(readJournal(fd.fd).records.length, 100, 'the old one is left as it was');
     kept!.close();
@@ -138,7 +160,7 @@ test('compaction is wanted only when the journal is large', () =>
     assert.equal(journal.wantsCompaction, false);
     journal.append({ kind: 'big', text: 'x'.repeat(5 * 1024 * 1024) });
     assert.equal(journal.wantsCompaction, true);
-    await journal.flush();
+    journal.close();
   }));
 
 test('a copy that cannot be written is told, and the journal itself goes on', async () => {
@@ -148,7 +170,7 @@ test('a copy that cannot be written is told, and the journal itself goes on', as
     const errors: unknown[] = [];
     const journal = new Journal(fd, encodeHeader().length, '/dev/null/no/such/place', (error) => errors.push(error));
     journal.append({ kind: 'a' });
-    await journal.flush();
+    journal.close();
     assert.ok(errors.length > 0);
     assert.deepEqual(readJournal(fd.fd).records, [{ kind: 'a' }]);
   } finally {

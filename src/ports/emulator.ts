@@ -38,8 +38,8 @@ export interface EmulatorPort {
    * @throws LuoError EMULATOR_UNABLE; EMULATOR_PROGRAM; EMULATOR_LOST; EMULATOR_STUCK; those of a fault that cannot be read
    */
   run(request: EmulateRequest): Promise<EmulatedEnd>;
-  /** End this process as the program ended: with its exit code, or by its signal. */
-  endLike(end: EmulatedEnd): never;
+  /** End this process as the program ended: with its exit code, or by its signal. If it comes back: the exit code to end with. */
+  endLike(end: EmulatedEnd): number;
   /**
    * A simulated kexec of a running emulator, of the one around this process or of the only one; its pid.
    * @throws LuoError EMULATOR_UNKNOWN, EMULATOR_KEXEC, STATE_BUSY

@@ -33,13 +33,12 @@ export interface Running {
   readonly ended: Promise<Ran>;
 }
 
-const noEmulator: EmulatorPort = {
-  check: () => Promise.reject(new Error('this test has no emulator')),
-  run: () => Promise.reject(new Error('this test has no emulator')),
-  kexec: () => Promise.reject(new Error('this test has no emulator')),
-  endLike: () => {
-    throw new Error('this test has no emulator');
-  },
+/** An emulator whose programs all end well at once. */
+const fakeEmulator: EmulatorPort = {
+  check: async () => [],
+  run: async () => ({ code: 0, signal: null }),
+  kexec: async (pid) => pid ?? 1,
+  endLike: ({ code, signal }) => code ?? 128 + signal!,
 };
 
 const NO_CONFORMANCE: Conformance = {
@@ -86,7 +85,7 @@ export function startLuoctl(dir: string, args: readonly string[], options: RunOp
     createMemfd: (name) => memfdCreate(name),
     startLuod: options.startLuod ?? (() => Promise.reject(new Error('no luod is to be started here'))),
     doctor: { examine: async () => options.doctor ?? [] },
-    emulator: { ...noEmulator, ...options.emulator },
+    emulator: { ...fakeEmulator, ...options.emulator },
     conformance: options.conformance ?? NO_CONFORMANCE,
   };
   const running: Running = {

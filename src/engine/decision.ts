@@ -5,6 +5,9 @@
  * A keeper that dies takes the record along. What luod holds is written into the next one; if luod holds nothing, then
  * `aborted`, except that a decide(committed) may have been recorded and read: a successor that lost luod may act by it.
  * So then no record is opened until every living successor has been heard of: one that went on means `committed`.
+ *
+ * Over the kexec gap `committed` is a leave to jump for the luod that asked for it, and for no other: one that finds it
+ * recorded writes `returned` and thaws everybody.
  */
 import type { WireError } from '../base/errors.js';
 import type { Outcome } from '../base/words.js';
@@ -73,11 +76,18 @@ export function decided(w: Work, outcome: Outcome): void {
   if (outcome === 'aborted' && a.stage !== 'cancelling') {
     turnBack(w, wireError('UPDATE_FAILED', 'a frozen participant aborted: its deadline passed, or it lost luod'));
   }
-  if (outcome === 'committed') a.cause = null;
-  w.journal({ type: 'decided', outcome }, outcome === 'committed' ? 'go' : 'undo');
+  // Whoever turned back does not jump: an earlier luod of this boot asked, and died before it could.
+  const returns = outcome === 'committed' && a.plan.gap === 'kexec' && a.stage === 'cancelling';
+  if (outcome === 'committed' && !returns) a.cause = null;
+  w.journal({ type: 'decided', outcome }, outcome === 'aborted' ? 'undo' : returns ? 'return' : 'go');
 }
 
-/** The line `aborting` or `decided aborted` is written. */
+/** A kexec that was committed did not happen: write so and why; then everybody is thawed. */
+export function writeReturned(w: Work): void {
+  w.journal({ type: 'returned', error: w.a.cause! }, 'undo');
+}
+
+/** The line `aborting`, `decided aborted` or `returned` is written. */
 export function undo(w: Work): void {
   if (!w.a.undoing) enterUndo(w);
 }

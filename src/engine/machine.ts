@@ -360,7 +360,7 @@ function onResult(w: Work, event: ResultEvent): void {
   else if (event.type === 'returned' && open.command === 'jump') {
     w.a.cause = event.error;
     w.stage('cancelling');
-    w.journal({ type: 'returned', error: event.error }, 'undo');
+    decision.writeReturned(w);
   }
 }
 
@@ -392,6 +392,9 @@ function onJournaled(w: Work, open: OpenCommand & { command: 'journal' }): void 
         w.stage('jumping');
         w.jump();
       } else going.enterGoing(w);
+      return;
+    case 'return':
+      decision.writeReturned(w);
       return;
     case 'finish':
       finish.enterFinishing(w);

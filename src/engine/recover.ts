@@ -4,12 +4,13 @@
  * is not in the journal: the deaths that led to it are told again, and the restart that is asked for again finds it.
  *
  * A freeze that was never sent: undo. Sent, without a decision: ask the keeper for `aborted` and go by its answer.
- * Decided: go on with go and retire, or with the undo. Arrived in the next kernel: nobody lives there, so every member is
- * started again on what was preserved. Damaged or too new: an error, and nothing is done.
+ * Decided: go on with go and retire, or with the undo; a kexec that was committed is undone too, since only the luod that
+ * decided it may jump. Arrived in the next kernel: nobody lives there, so every member is started again on what was
+ * preserved. Damaged or too new: an error, and nothing is done.
  */
 import { LuoError, type WireError } from '../base/errors.js';
 import type { Outcome } from '../base/words.js';
-import { writeAborting } from './decision.js';
+import { writeAborting, writeReturned } from './decision.js';
 import { wireError } from './errors.js';
 import { enterFinishing } from './finish.js';
 import { freshAttempt, freshMember } from './forward.js';
@@ -238,7 +239,7 @@ function goOn(w: Work, found: Found): void {
   if (isUndone(found)) {
     w.stage('cancelling');
     if (found.decided === 'committed' && found.returned === null) {
-      w.journal({ type: 'returned', error: w.a.cause! }, 'undo');
+      writeReturned(w);
     } else if (found.decided === null && found.aborting === null) writeAborting(w, 'undo');
     else enterUndo(w);
     return;

@@ -114,6 +114,7 @@ export type Then =
   | 'end-unheard'
   | 'undo'
   | 'go'
+  | 'return'
   | 'finish'
   | 'drop'
   | 'settle'

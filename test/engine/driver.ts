@@ -235,8 +235,15 @@ export class Driver {
   }
 
   #checkJournal(effect: Effect): void {
-    const complaint = missingLine(effect, this.journal);
+    const complaint = missingLine(effect, this.journal) ?? this.#foreignJump(effect);
     assert.equal(complaint, null, complaint ?? '');
+  }
+
+  /** One driver is one luod: only the one that asked for committed may jump, whoever else finds that recorded. */
+  #foreignJump(effect: Effect): string | null {
+    if (effect.type !== 'jump') return null;
+    const hasAsked = this.effects.some((one) => one.type === 'decide' && one.want === 'committed');
+    return hasAsked ? null : 'a jump by a luod that did not decide it';
   }
 }
 
@@ -287,6 +294,7 @@ export function missingLine(effect: Effect, journal: readonly JournalRecord[]): 
         ? null
         : 'drop before acked';
     case 'jump':
+      if (has('aborting') || has('returned')) return 'jump on the way back';
       return outcome() === 'committed' ? null : 'jump before decided committed';
     case 'journal':
     case 'timer':

@@ -8,6 +8,7 @@ import { test } from 'node:test';
 import { handlesDeath, mayBeReady, recover, shown, stuckNames } from '../../src/engine/index.js';
 import { plan } from '../../src/engine/index.js';
 import type { Effect, Event, JournalRecord } from '../../src/engine/types.js';
+import { noDecisions } from '../../src/protocol/decision.js';
 import { Driver, failed, planOf, registryOf, type Command } from './driver.js';
 
 /** Members 0 and 1 are replaced, both use 2, a bystander. */
@@ -653,6 +654,79 @@ test('D10 luod dies after the keeper recorded committed: go, retire, finish', ()
   assert.equal(driver.lastSettled().state, 'normal');
   assert.equal(driver.lastSettled().outcome, 'committed');
   assert.equal(driver.state.lingering, 0);
+});
+
+/** A kexec: what follows as long as nobody but the members of the dead luod's attempt comes back. */
+function thawsAfterDeath(driver: Driver): void {
+  driver.settle();
+  for (const member of [0, 1, 2]) driver.send({ type: 'resumed', actor: OLD(member), phase: 'frozen' });
+  driver.settle();
+  assert.ok(!driver.has('jump') && !driver.kinds().includes('jump'), 'nobody jumps any more');
+  assert.deepEqual(cancels(driver).sort(), ['cancel 0 old', 'cancel 1 old', 'cancel 2 old']);
+  assert.ok(!driver.calls().some((call) => call.startsWith('go')));
+  const settled = driver.lastSettled();
+  assert.deepEqual([settled.state, settled.outcome, settled.stuck], ['normal', 'aborted', []]);
+  assert.equal(settled.error?.code, 'UPDATE_FAILED', 'the cause is reported');
+  assert.match(settled.error?.message ?? '', /luod was restarted/);
+}
+
+/** A kexec until luod has sent what `hold` names. */
+function kexecUntil(hold: (command: Command) => boolean): Driver {
+  const driver = new Driver();
+  driver.prepare(planOf('kexec'));
+  return driver.settle(hold);
+}
+
+const isDecidedLine = (command: Command): boolean => command.type === 'journal' && command.record.type === 'decided';
+
+test('D20 luod dies before the keeper recorded committed: no jump, everybody thaws by aborted', () => {
+  const driver = afterDeath(kexecUntil(isType('decide')));
+  thawsAfterDeath(driver);
+  assert.ok(!driver.lines().includes('returned'), 'there was nothing to return from');
+});
+
+test('D20 luod dies after the keeper recorded committed, before its line: returned, then everybody thaws', () => {
+  const driver = afterDeath(kexecUntil(isDecidedLine));
+  driver.settle(isType('call'));
+  assert.deepEqual(
+    driver.lines(),
+    ['attempt', 'freezing', 'deciding', 'aborting', 'decided', 'returned'],
+    'nobody is thawed before it is written',
+  );
+  thawsAfterDeath(driver);
+});
+
+test('D20 luod dies after the line decided, before reboot(2): returned, then everybody thaws', () => {
+  const driver = afterDeath(kexecUntil(isType('jump')));
+  driver.settle(isType('call'));
+  assert.deepEqual(driver.lines(), ['attempt', 'freezing', 'deciding', 'decided', 'returned']);
+  thawsAfterDeath(driver);
+});
+
+test('D20 the next luod dies too, after any of its lines: still no jump', () => {
+  for (const line of ['aborting', 'decided', 'returned']) {
+    for (const isWritten of [false, true]) {
+      const first = afterDeath(kexecUntil(isDecidedLine));
+      first.settle((command) => command.type === 'journal' && command.record.type === line);
+      const { record } = first.command('journal');
+      assert.equal(record.type, line);
+      if (isWritten) first.journal.push(record);
+      const second = afterDeath(first);
+      thawsAfterDeath(second);
+      assert.equal(second.lines().filter((type) => type === 'returned').length, 1, `${line} ${isWritten}`);
+    }
+  }
+});
+
+test('D20 the keeper dies while the next luod asks: its record is gone, and nobody jumps', () => {
+  const driver = afterDeath(kexecUntil(isDecidedLine));
+  driver.settle(isType('decide'));
+  const { id } = driver.command('decide');
+  driver.pending = driver.pending.filter((command) => command.id !== id);
+  driver.decisions = noDecisions;
+  driver.send({ type: 'decided', id, outcome: 'lost' });
+  driver.send({ type: 'keeperLost' });
+  thawsAfterDeath(driver);
 });
 
 test('D11 luod dies after finishing: finish again', () => {

@@ -4,11 +4,13 @@
  * Then every invariant is shown to be able to fail: rules broken on purpose must give a counterexample.
  *
  * Covered here: one replaced member with two faults of the deadly kinds and one of any kind; one replaced member with a
- * bystander with one fault of any kind; two replaced members with the keeper's death. `LUO_EXPLORE=deep` (minutes): three
- * and three, two, and for two replaced members also the deaths of luod and of every process.
+ * bystander with one fault of any kind; two replaced members with the keeper's death; a kexec of two members with two faults of
+ * any kind, of one with three deadly ones. `LUO_EXPLORE=deep` (minutes): three and three, two, for two replaced members also
+ * the deaths of luod and of every process, and one fault more over kexec.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Gap } from '../../src/base/words.js';
 import { initialState, plan, recover, step } from '../../src/engine/index.js';
 import { decide, openAttempt } from '../../src/protocol/decision.js';
 import { stepSide } from '../../src/protocol/side.js';
@@ -26,10 +28,11 @@ function run(
   faults: readonly Fault[],
   budget: number,
   rules: Partial<Rules> = {},
+  gap: Gap = 'handover',
 ): Explored {
   const edges = names.includes('c') ? scope.map((name) => [name, 'c'] as const) : [];
   const options: WorldOptions = {
-    plan: plan(registryOf(names, edges), { gap: 'handover', scope }),
+    plan: plan(registryOf(names, edges), { gap, scope: gap === 'kexec' ? 'all' : scope }),
     rules: { ...RULES, ...rules },
     faults: new Set(faults),
   };
@@ -71,6 +74,19 @@ test('two replaced members, the death of luod or keeper at any point', () => {
   report(`two replaced, one fault (${faults.join(', ')})`, run(['a', 'b'], ['a', 'b'], faults, 1));
 });
 
+test('a jump that comes back, two members, the second used by the first: two of any fault', () => {
+  const explored = run(['a', 'c'], ['a'], ANY, 2 + deep, {}, 'kexec');
+  report(`kexec of two, ${2 + deep} of any fault`, explored);
+});
+
+test('a jump that comes back, one member: three deaths or lost connections at any point', () => {
+  const explored = run(['a'], ['a'], DEADLY, 3 + deep, {}, 'kexec');
+  report(`kexec of one, ${3 + deep} deadly faults`, explored);
+  for (const corner of ['# hears committed', 'the keeper handles a request of a dead luod', '# is restarted']) {
+    assert.ok(explored.seen.has(corner), corner);
+  }
+});
+
 // ---------------------------------------------------------------------------------------------- can they fail?
 
 interface Broken {
@@ -79,6 +95,7 @@ interface Broken {
   readonly faults: readonly Fault[];
   readonly budget: number;
   readonly rules: Partial<Rules>;
+  readonly gap?: Gap;
 }
 
 const BROKEN: readonly Broken[] = [
@@ -199,11 +216,40 @@ const BROKEN: readonly Broken[] = [
       },
     },
   },
+  {
+    what: 'a luod that finds a kexec committed jumps',
+    finds: /jumps that did not decide|jump on the way back/,
+    faults: ['luod'],
+    budget: 1,
+    gap: 'kexec',
+    rules: {
+      // The line `returned` is held back, and the jump comes instead.
+      step: (state, event) => {
+        const result = step(state, event);
+        const effects = result.effects.map((effect) =>
+          effect.type === 'journal' && effect.record.type === 'returned' && state.attempt?.recovered === true
+            ? { type: 'jump' as const, id: effect.id, attempt: effect.record.attempt }
+            : effect,
+        );
+        return { state: result.state, effects };
+      },
+    },
+  },
+  {
+    what: 'a participant thaws when it hears that a kexec is committed',
+    finds: /somebody acts at the jump/,
+    faults: ['timer'],
+    budget: 1,
+    gap: 'kexec',
+    rules: {
+      stepSide: (state, event) => stepSide({ ...state, gap: 'handover', role: 'bystander' }, event),
+    },
+  },
 ];
 
-for (const { what, finds, faults, budget, rules } of BROKEN) {
+for (const { what, finds, faults, budget, rules, gap } of BROKEN) {
   test(`the search finds it when ${what}`, () => {
-    const { counterexample } = run(['a'], ['a'], faults, budget, rules);
+    const { counterexample } = run(['a'], ['a'], faults, budget, rules, gap);
     assert.ok(counterexample, 'a counterexample');
     assert.match(counterexample.what, finds);
   });

@@ -6,7 +6,7 @@
  * What is modelled: luod's death between any two effects, and its recovery from the journal; the keeper's death with
  * requests and answers under way, and its refill; death of both, and the operator's recovery; death of every process at
  * every point; lost connections; failing, late and very late calls; every timer. Calls already sent are still received
- * after luod's death. Each of these faults costs one unit of a budget; what is not a fault costs nothing.
+ * after luod's death. Over the kexec gap there are no successors, and the jump, if it comes to that, comes back. Each of these faults costs one unit of a budget; what is not a fault costs nothing.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -100,6 +100,8 @@ export interface World {
   readonly timedOut: readonly number[];
   /** Processes whose death a restarted luod has still to find. */
   readonly undiscovered: readonly number[];
+  /** The luod that lives asked for committed itself. */
+  readonly hasAsked: boolean;
   readonly budget: number;
   /** Requests of the operator that were accepted or refused: the attempt is begun once, and may be cancelled once. */
   readonly cancelled: boolean;
@@ -165,6 +167,7 @@ export function initialWorld(options: WorldOptions, engine: EngineState, budget:
     timers: [],
     timedOut: [],
     undiscovered: [],
+    hasAsked: false,
     budget,
     cancelled: false,
     violation: null,
@@ -178,6 +181,10 @@ export function initialWorld(options: WorldOptions, engine: EngineState, budget:
     until: 'finished',
     limits: LIMITS_FOR_TESTS,
   }).world;
+}
+
+function hasSuccessor({ plan }: WorldOptions, member: number): boolean {
+  return plan.gap === 'handover' && plan.members[member]!.replaced;
 }
 
 function withProc(world: World, at: number, change: Partial<Proc>): World {
@@ -259,7 +266,11 @@ class Luod {
           requests: [...world.requests, { id: effect.id, kind: 'open', outcome: effect.outcome ?? null }],
         };
       case 'decide':
-        return { ...world, requests: [...world.requests, { id: effect.id, kind: 'decide', outcome: effect.want }] };
+        return {
+          ...world,
+          requests: [...world.requests, { id: effect.id, kind: 'decide', outcome: effect.want }],
+          hasAsked: world.hasAsked || effect.want === 'committed',
+        };
       case 'standby': {
         const at = effect.member * 2 + 1;
         return { ...world, operations: [...world.operations, { op: 'standby', id: effect.id, at }] };
@@ -282,7 +293,8 @@ class Luod {
         return { ...world, timers: world.timers.filter((timer) => timer.id !== effect.timer) };
       case 'jump':
         this.#queue.push({ type: 'returned', id: effect.id, error: { code: 'SYS', message: 'it came back' } });
-        return world;
+        if (!world.hasAsked) return violated(world, 'a luod jumps that did not decide it');
+        return world.procs.some((proc) => proc.acts) ? violated(world, 'somebody acts at the jump') : world;
       case 'stage':
       case 'outcome':
       case 'stuck':
@@ -328,6 +340,7 @@ function luodDies(world: World): World {
     timers: [],
     timedOut: [],
     undiscovered: [],
+    hasAsked: false,
     procs: world.procs.map((proc) => ({
       ...proc,
       connected: false,
@@ -339,8 +352,7 @@ function luodDies(world: World): World {
 
 function startLuod(options: WorldOptions, world: World): World {
   const undiscovered = world.procs.flatMap((proc, at) => {
-    const successor = at % 2 === 1;
-    if (successor && !options.plan.members[at >> 1]!.replaced) return [];
+    if (at % 2 === 1 && !hasSuccessor(options, at >> 1)) return [];
     return proc.alive ? [] : [at];
   });
   return new Luod(options, { ...world, undiscovered }).recover().world;
@@ -407,14 +419,14 @@ function handleMessage(options: WorldOptions, world: World, at: number, fails: b
       return withProc(base, at, { phase: 'prepared', prepared: true });
     case 'freeze': {
       const watches = world.procs.flatMap((other, index) =>
-        index % 2 === 1 && options.plan.members[index >> 1]!.replaced ? [[index, other.generation] as const] : [],
+        index % 2 === 1 && hasSuccessor(options, index >> 1) ? [[index, other.generation] as const] : [],
       );
       const role = proc.role === 'old' ? 'old' : 'bystander';
       // It may be one of several; what it does when luod is gone began with the first.
       return withProc(base, at, {
         phase: 'frozen',
         acts: false,
-        side: proc.side ?? startSide(role),
+        side: proc.side ?? startSide(role, options.plan.gap),
         watches: proc.side === null ? watches : proc.watches,
       });
     }
@@ -854,6 +866,7 @@ export function identity(world: World): string {
     world.timers.map((timer) => [timer.name, name(timer.id)]),
     world.timedOut.map(name),
     world.undiscovered,
+    world.hasAsked,
     journalWords(world.journal),
   ];
   if (engine !== null) parts.push(engineWords(engine, name));

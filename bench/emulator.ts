@@ -91,7 +91,7 @@ async function main(): Promise<void> {
   const launcher = await Launcher.start({
     strict: false,
     ownsProcess: false,
-    inheritance: { fileLimit: 1024, ignored: 0n, blocked: 0n, fds: [0, 1, 2] },
+    inheritance: { fileLimit: 1024, ignored: 0n, blocked: 0n, fds: [0, 1, 2], blocking: [] },
   });
   try {
     const values = await interleave(

@@ -6,6 +6,7 @@ import { conformance } from '../backends/kernel/conformance/index.js';
 import { LuoError } from '../base/errors.js';
 import type { CliIo, CliPorts } from '../cli/context.js';
 import { runLuoctl, splitCommand } from '../cli/program.js';
+import { INHERITANCE_VARIABLE, readInheritance, restoreBlocking } from '../emulator/launch/inheritance.js';
 import { createDoctor } from '../handles/index.js';
 import { memfdCreate } from '../sys/index.js';
 import { directOutput } from './direct-io.js';
@@ -15,6 +16,7 @@ import { packageVersion } from './version.js';
 const argv = process.argv.slice(2);
 // A program under the emulator shares our streams, so that Node must not make its own of them.
 const isShared = splitCommand(argv).words.includes('emulate');
+if (isShared) restoreBlocking(readInheritance(process.env[INHERITANCE_VARIABLE]));
 
 const io: CliIo = {
   get stdin() {

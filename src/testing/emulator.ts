@@ -80,7 +80,7 @@ export class TestEmulator implements AsyncDisposable {
     const emulator = await Emulator.start({
       strict: strict === true,
       ownsProcess: false,
-      inheritance: { fileLimit: 1024, ignored: 0n, blocked: 0n, fds: [0, 1, 2] },
+      inheritance: { fileLimit: 1024, ignored: 0n, blocked: 0n, fds: [0, 1, 2], blocking: [] },
       faults: (faults ?? []).map(parseFault),
       trace,
       onBoot: (kind, generation) => {

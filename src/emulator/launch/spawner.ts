@@ -19,7 +19,7 @@ import {
   type FileAction,
 } from '../../sys/index.js';
 import { launchFilter } from './filter.js';
-import type { Inheritance } from './inheritance.js';
+import { restoreBlocking, type Inheritance } from './inheritance.js';
 import type { FromSpawner, ProgramText, SpawnOrder } from './messages.js';
 import { programPaths } from './program-paths.js';
 
@@ -109,6 +109,7 @@ function spawnAt(path: string, text: ProgramText, stdio: readonly number[]): num
 }
 
 function spawnOnce(path: string, argv: readonly string[], text: ProgramText, stdio: readonly number[]): number {
+  restoreBlocking(inheritance);
   return ignoringSignals(inheritance.ignored, () =>
     posixSpawn({
       path: bytes(path),

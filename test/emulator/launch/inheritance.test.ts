@@ -53,7 +53,8 @@ const cases: [string, string[]][] = [
   ['further descriptors', ['-o', '3', '-o', '5', '-o', '10', '-o', '17', '-o', '63', '-o', '251']],
   ['closed standard input', ['-c', '0']],
   ['all three closed', ['-c', '0', '-c', '1', '-c', '2']],
-  ['everything at once', ['-n', '300', '-i', '1', '-b', '10', '-c', '0', '-o', '9']],
+  ['non-blocking standard input and error', ['-d', '0', '-d', '2']],
+  ['everything at once', ['-n', '300', '-i', '1', '-b', '10', '-c', '0', '-o', '9', '-d', '1']],
 ];
 for (const [name, settings] of cases) {
   test(`a program inherits the same: ${name}`, { skip: withoutCompiler }, async () => {
@@ -86,15 +87,38 @@ test('the environment comes as it is', { skip: withoutCompiler }, async () => {
   assert.deepEqual(sorted(emulated!), sorted(native!));
 });
 
+test('standard error is blocking afterwards, for whoever shares it', async () => {
+  for (const end of ['exit 3', 'kill -TERM $$', 'kill -KILL $$']) {
+    const script = '"$0" emulate -- sh -c "$1"; grep flags: /proc/self/fdinfo/2';
+    const { out, err } = await run(['/bin/sh', '-c', script, luoctl, end]);
+    const flags = /flags:\s+(\d+)/.exec(out)?.[1];
+    assert.ok(flags, `${end}: ${out}${err}`);
+    assert.equal(parseInt(flags, 8) & 0o4000, 0, end);
+  }
+});
+
 test('a record reads as it was written, and a broken one is none', () => {
-  const whole = { fileLimit: 1024, ignored: 0x8000000000001001n, blocked: 0n, fds: [0, 1, 2, 17] };
+  const whole = { fileLimit: 1024, ignored: 0x8000000000001001n, blocked: 0n, fds: [0, 1, 2, 17], blocking: [0, 2] };
   assert.deepEqual(readInheritance(writeInheritance(whole)), whole);
-  assert.deepEqual(readInheritance(writeInheritance({ ...whole, fileLimit: null, fds: [] })), {
+  assert.deepEqual(readInheritance(writeInheritance({ ...whole, fileLimit: null, fds: [], blocking: [] })), {
     ...whole,
     fileLimit: null,
     fds: [],
+    blocking: [],
   });
-  for (const text of [undefined, '', 'x', '1024', '1024 0', '1024 g 0 0,', '-1 0 0 0', '1024 0 0 a']) {
+  assert.deepEqual(readInheritance('1024 0 0 7 0,2').blocking, [0, 2], 'what is closed is not blocking');
+  for (const text of [
+    undefined,
+    '',
+    'x',
+    '1024',
+    '1024 0',
+    '1024 g 0 7 0,',
+    '-1 0 0 7 0',
+    '1024 0 0 7 a',
+    '1024 0 0 8 0',
+  ]) {
     assert.deepEqual(readInheritance(text).fds, [0, 1, 2], String(text));
+    assert.deepEqual(readInheritance(text).blocking, [], String(text));
   }
 });

@@ -1,6 +1,6 @@
 /*
  * Starts a program with a given inheritance: -i N ignore signal N, -b N block it, -c N close descriptor N, -o N open
- * /dev/null at N, -n N soft limit of open files, then -- PROGRAM ARGS...
+ * /dev/null at N, -d N make it non-blocking, -n N soft limit of open files, then -- PROGRAM ARGS...
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -36,6 +36,9 @@ int main(int argc, char **argv)
 			dup2(fd, number);
 			if (fd != number)
 				close(fd);
+			break;
+		case 'd':
+			fcntl(number, F_SETFL, fcntl(number, F_GETFL) | O_NONBLOCK);
 			break;
 		case 'n':
 			getrlimit(RLIMIT_NOFILE, &limit);

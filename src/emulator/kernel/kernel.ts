@@ -161,7 +161,7 @@ export class EmulatedKernel {
     this.#delays.clear();
     this.#machine.objects.forgetAll();
     if (this.#leaving !== 'kexec') this.#machine.sessions.jumpEmpty();
-    this.#machine.image = null;
+    this.#machine.boot();
     this.#leaving = null;
     this.#generation += 1;
   }

@@ -1,7 +1,9 @@
 /**
- * What the answers to all calls share: the sessions, the open files of programs, the loaded image, the faults, the notes.
+ * What the answers to all calls share: the sessions, the open files of programs, the loaded image, the
+ * name of the boot, the faults, the notes.
  * Never here: an answer.
  */
+import { randomUUID } from 'node:crypto';
 import type { LoadedImage, RebootKind } from './image.js';
 import { errno, type Answer, type Call } from './call.js';
 import type { FaultPlan } from './faults.js';
@@ -27,6 +29,8 @@ export class Machine {
   readonly sessions = new Sessions();
   readonly objects: ObjectTable;
   image: LoadedImage | null = null;
+  /** Of this boot. */
+  bootId: string = randomUUID();
   readonly options: MachineOptions;
 
   constructor(options: MachineOptions) {
@@ -72,6 +76,12 @@ export class Machine {
     if (state?.direction !== 'incoming' || state.files.size === 0) return [];
     if (this.faultErrno('finish', { session: state.name }) === undefined) return [];
     return [...state.files.entries()].map(([token]) => token);
+  }
+
+  /** The next kernel begins: nothing is loaded in it. */
+  boot(): void {
+    this.image = null;
+    this.bootId = randomUUID();
   }
 
   close(): void {

@@ -1,5 +1,5 @@
 /**
- * open(2), openat(2), openat2(2) and creat(2) of the device. Everything that names another file goes on to the real kernel.
+ * open(2), openat(2), openat2(2) and creat(2) of the device and of machine-files.ts. Everything that names another file goes on to the real kernel.
  *
  * In the kernel's order: a free descriptor, the flags that no device can have, EBUSY, EIO, and after that what open(2) finds
  * out about the opened file.
@@ -9,6 +9,7 @@
 import { O, O_DIRECTORY } from '../../abi/linux.js';
 import { isSysError, type OwnedFd } from '../../sys/index.js';
 import { NATIVE, NONE, errno, type Answer, type Call } from './call.js';
+import { answerMachineFile } from './machine-files.js';
 import type { Machine } from './machine.js';
 import type { EmulatedObject } from './objects.js';
 import { lookUp, type Lookup } from './path.js';
@@ -38,6 +39,8 @@ export function answerOpen(machine: Machine, call: Call): Answer {
   const request = requestOf(call);
   if (request === undefined) return NATIVE;
   const { lookup, flags } = request;
+  const machineFile = answerMachineFile(machine, call, lookup.path, flags);
+  if (machineFile !== undefined) return machineFile;
   const named = lookUp(call.target, lookup);
   if (named.kind === 'other') return NATIVE;
   const object = named.kind === 'open' ? machine.objects.find(named.link) : undefined;

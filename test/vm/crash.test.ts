@@ -7,6 +7,7 @@ import { after, before, suite, test } from 'node:test';
 import type { FaultPoint } from '../../src/base/fault-points.js';
 import { kernels } from './bed/kernels.js';
 import { Vm, type Hello, type LuodStatus } from './bed/vm.js';
+import { BEFORE, LUOD_AFTER, PARTICIPANT_AFTER } from './crash-rows.js';
 
 const { from, to } = kernels();
 const COMMAND_LINE =
@@ -22,45 +23,6 @@ interface Found {
   readonly wrong: number;
   readonly stateBytes: number;
 }
-
-/** Passed by luod, the keeper, or the participant, before the jump. */
-const BEFORE: readonly FaultPoint[] = [
-  'luod.prepare.sent',
-  'luod.session.preserved',
-  'luod.prepared',
-  'luod.manifest.preserved',
-  'luod.freeze.sent',
-  'luod.frozen',
-  'luod.decide.before',
-  'luod.decide.after',
-  'luod.manifest.frozen',
-  'luod.jump',
-  'keeper.session.created',
-  'keeper.decide.before',
-  'keeper.decide.after',
-  'old.prepare',
-  'old.prepared',
-  'old.freeze',
-  'old.frozen',
-];
-/** Passed in the new kernel, in this order, by luod. */
-const LUOD_AFTER: readonly FaultPoint[] = [
-  'luod.arriving',
-  'luod.arrived',
-  'luod.claim.retrieved',
-  'luod.finish.sent',
-  'luod.session.finished',
-  'luod.finished',
-];
-/** The same by the participant. */
-const PARTICIPANT_AFTER: readonly FaultPoint[] = [
-  'new.hello',
-  'new.claimed',
-  'new.restore.frozen',
-  'new.ready',
-  'new.go',
-  'new.finish',
-];
 
 let vm: Vm;
 let failed = true;

@@ -1,7 +1,7 @@
 /** The two sides of a scenario, run inside of the machine. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { runProgram, startProgram } from './programs.js';
 import { root } from './root.js';
 import type { Machine, Scenario } from './scenario.js';
@@ -46,6 +46,7 @@ async function side(
 function machineAt(luodFolder: string, workFolder: string, lines: string[]): Machine {
   const machine: Machine = {
     luodFolder,
+    runFolder: dirname(luodFolder),
     workFolder,
     packageFolder: root,
     exec: (argv, options = {}) => runProgram(argv, { timeoutMs: RUN_MS, ...options }),

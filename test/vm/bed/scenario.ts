@@ -18,6 +18,8 @@ import type { ProgramOptions, ProgramResult } from './programs.js';
 export interface Machine {
   /** luod's folder: where its socket is. */
   readonly luodFolder: string;
+  /** For what is gone with the kernel: /run, or what stands for it. */
+  readonly runFolder: string;
   /** The package: programs are below its `dist/`. */
   readonly packageFolder: string;
   /** Empty at the begin of each side, writable; what is in it does not get over the gap. */

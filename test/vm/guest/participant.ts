@@ -1,6 +1,6 @@
 /**
  * A program with one region of memory, as small as can be: `participant.js NAME BYTES [options as JSON]`. On a first start it
- * fills the region with a pattern; later it compares. What it found is in /run/p/NAME.json.
+ * fills the region with a pattern; later it compares. What it found is in FOLDER/NAME.json, by default /run/p.
  */
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join, type MemoryOptions } from 'luo';
@@ -11,18 +11,27 @@ interface Options extends MemoryOptions {
   readonly dependsOn?: readonly { readonly owner: string; readonly name: string }[];
   /** Small state that is handed over as words, of so many bytes. */
   readonly stateBytes?: number;
+  /** Where it says what it found. */
+  readonly folder?: string;
   /** Fails its freeze. */
   readonly failFreeze?: boolean;
 }
 
 const [name, bytes, text = '{}'] = process.argv.slice(2) as [string, string, string?];
-const { neverClaims, dependsOn = [], stateBytes = 0, failFreeze, ...options } = JSON.parse(text) as Options;
+const {
+  neverClaims,
+  dependsOn = [],
+  stateBytes = 0,
+  folder = '/run/p',
+  failFreeze,
+  ...options
+} = JSON.parse(text) as Options;
 const luo = await join();
 
 function tell(what: object): void {
-  mkdirSync('/run/p', { recursive: true });
-  writeFileSync(`/run/p/${name}.new`, JSON.stringify({ pid: process.pid, role: luo.role, ...what }));
-  renameSync(`/run/p/${name}.new`, `/run/p/${name}.json`);
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(`${folder}/${name}.new`, JSON.stringify({ pid: process.pid, role: luo.role, ...what }));
+  renameSync(`${folder}/${name}.new`, `${folder}/${name}.json`);
 }
 
 if (neverClaims === true && luo.waiting.length > 0) {

@@ -6,8 +6,8 @@ import type { Machine, Scenario } from '../bed/scenario.js';
 
 const NAME = 'one';
 const SIZE_BYTES = 2 ** 20;
-/** Where the participant says what it found; in memory, so that it is gone with the kernel. */
-const FOUND = `/run/p/${NAME}.json`;
+/** Where the participant says what it found; gone with the kernel. */
+const folderOf = (machine: Machine): string => join(machine.runFolder, 'p');
 
 interface Found {
   readonly role: string;
@@ -23,15 +23,17 @@ interface Status {
 }
 
 function found(machine: Machine): Promise<Found> {
+  const path = join(folderOf(machine), `${NAME}.json`);
   return machine.until('what the service found', () =>
-    existsSync(FOUND) ? (JSON.parse(readFileSync(FOUND, 'utf8')) as Found) : undefined,
+    existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Found) : undefined,
   );
 }
 
 export const scenario: Scenario<{ generation: number }> = {
   async before(machine) {
     const program = join(machine.packageFolder, 'dist/test/vm/guest/participant.js');
-    await machine.luoctl(['run', '--name', NAME, '--', 'node', program, NAME, String(SIZE_BYTES)]);
+    const options = JSON.stringify({ folder: folderOf(machine) });
+    await machine.luoctl(['run', '--name', NAME, '--', 'node', program, NAME, String(SIZE_BYTES), options]);
     const first = await found(machine);
     assert.deepEqual([first.created, first.wrong], [true, 0]);
     const { generation } = await machine.luoctl<Status>(['status']);

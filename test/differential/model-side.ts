@@ -29,7 +29,16 @@ import { buildStruct, UserMemory } from './user-memory.js';
 /** The model says nothing of this. */
 export const UNSAID = '?';
 
-const O = { ACCMODE: 3, RDONLY: 0, RDWR: 2, APPEND: 0o2000, NONBLOCK: 0o4000, LARGEFILE: 0o100000, CLOEXEC: 0o2000000 };
+const O = {
+  ACCMODE: 3,
+  RDONLY: 0,
+  WRONLY: 1,
+  RDWR: 2,
+  APPEND: 0o2000,
+  NONBLOCK: 0o4000,
+  LARGEFILE: 0o100000,
+  CLOEXEC: 0o2000000,
+};
 const O_PATH = 0o10000000;
 /** The size of what has one, so that neither the device nor a session answers it. */
 const FIOQSIZE = 0x5460;
@@ -256,6 +265,8 @@ class Performer {
 
   /** What other calls say of the device and of a session. */
   #plain(file: OpenFile, name: string): string {
+    const mode = file.flags & O.ACCMODE;
+    if ((name === 'get' && mode === O.WRONLY) || (name === 'put' && mode === O.RDONLY)) return 'EBADF';
     const answers: Record<string, string> = {
       watch: 'EPERM',
       poll: '1 5',

@@ -53,6 +53,14 @@ function lacksLargeFile({ words, kernel, other }: Compared): boolean {
   return (ours[0] | O_RDWR | 1) === (theirs[0] | O_LARGEFILE | 1) && ours[1] === theirs[1];
 }
 
+/** All that was asked to be written was written, which is more than the kernel wrote. */
+function writesBeyond({ words, kernel, other }: Compared): boolean {
+  const asked = { write: words[2], pwrite: words[3], put: PUT_BYTES }[words[0]!];
+  return (
+    asked !== undefined && Number(other) === Number(asked) && (kernel === 'EPERM' || Number(kernel) < Number(other))
+  );
+}
+
 export const EMULATOR_DIFFERENCES: readonly Difference[] = [
   {
     id: 'open-mode',
@@ -81,12 +89,7 @@ export const EMULATOR_DIFFERENCES: readonly Difference[] = [
     what: 'A write beyond the end of a preserved memfd works, where the kernel says EPERM or writes less.',
     reason:
       'It would take a trap on every `write` of every file; a seal would do it, and could never be taken off again.',
-    matches: ({ words, kernel, other }) => {
-      const asked = { write: words[2], pwrite: words[3], put: PUT_BYTES }[words[0]!];
-      return (
-        asked !== undefined && other === String(Number(asked)) && (kernel === 'EPERM' || Number(kernel) < Number(other))
-      );
-    },
+    matches: writesBeyond,
     ends: () => true,
   },
   {

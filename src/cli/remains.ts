@@ -13,10 +13,16 @@ export function isLeftBehind(dir: string): boolean {
   return existsSync(join(dir, 'journal')) && !isKeeperAlive(dir);
 }
 
-/** The number may be another process's by now: its name tells. */
+/**
+ * The number may be another process's by now: its name tells. A process that has ended keeps both until its parent has asked
+ * for its status, and not every container's first process does.
+ * @source proc(5), /proc/PID/stat: pid (comm) state
+ */
 export function isKeeperAlive(dir: string): boolean {
   const pid = Number(read(join(dir, 'keeper.pid')));
-  return Number.isInteger(pid) && pid > 0 && read(`/proc/${pid}/comm`).trim() === KEEPER_PROCESS;
+  if (!Number.isInteger(pid) || pid <= 0) return false;
+  const [, name, state] = /^\d+ \((.*)\) (\S)/s.exec(read(`/proc/${pid}/stat`)) ?? [];
+  return name === KEEPER_PROCESS && state !== 'Z' && state !== 'X';
 }
 
 function read(path: string): string {

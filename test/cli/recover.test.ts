@@ -3,11 +3,13 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { LuoError } from '../../src/base/errors.js';
+import { isKeeperAlive, isLeftBehind } from '../../src/cli/remains.js';
 import { FakeLuod } from './fake-luod.js';
 import { luoctl } from './luoctl.js';
 import * as samples from './samples.js';
@@ -81,6 +83,25 @@ test('nothing is started where nothing was left, nor beside a keeper that lives,
   }
   fake.answers.recover = () => ({ stuck: [], state: 'normal' });
   assert.equal((await luoctl(fake.dir, ['recover'])).out, 'state normal\n');
+});
+
+test('a keeper that has ended is dead, although nobody has asked for its status yet', async () => {
+  // The parent of the ended one becomes a program that never asks.
+  const ended = `sh -c 'printf luo-keeper > /proc/$$/comm'`;
+  const parent = spawn('/bin/sh', ['-c', `${ended} & echo $!; exec sleep 60`], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const pid = Number(String(((await once(parent.stdout!, 'data')) as [Buffer])[0]));
+  try {
+    const state = (): string => readFileSync(`/proc/${pid}/stat`, 'utf8');
+    for (let tries = 0; tries < 500 && !state().includes(') Z '); tries += 1) await setTimeout(10);
+    assert.match(state(), /\(luo-keeper\) Z /);
+    await inFolder({ journal: 'x', 'keeper.pid': `${pid}\n` }, async (dir) => {
+      assert.equal(isKeeperAlive(dir), false);
+      assert.equal(isLeftBehind(dir), true);
+    });
+  } finally {
+    parent.kill('SIGKILL');
+    await once(parent, 'exit');
+  }
 });
 
 test('status names what is lost, and what makes it silent', async () => {

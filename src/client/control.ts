@@ -102,7 +102,7 @@ function withRemedy(error: unknown, socketPath: string): LuoError {
   if (known.code !== 'LUOD_UNREACHABLE') return known;
   return new LuoError('LUOD_UNREACHABLE', `no luod answers at '${socketPath}'`, {
     cause: error,
-    remedy: 'start luod, or name its directory with --dir or LUO_DIR',
+    remedy: 'start luod, or name its directory with --dir or LUO_DIR; if luod and keeper died, luoctl recover',
   });
 }
 

@@ -202,7 +202,6 @@ export class Daemon {
         decided: (plan, outcome, successors) => this.#decided(plan, outcome, successors),
         keptOld: (plan, member, successors) => this.#keptOld(plan, member, successors),
         jump: (attempt) => this.#kexec.crossing.jump(attempt),
-        currentOf: (participant) => this.#currentOf(participant),
         over: (plan, settled, successors) => this.#over(plan, settled, successors),
         changed: () => this.#changed(),
       },
@@ -900,7 +899,6 @@ export class Daemon {
 
   /** The process that stands for a participant of the last kernel. */
   #currentOf(participant: string): string | undefined {
-    if (participant === OWN_MEMBER) return OWN_MEMBER;
     const service = this.#serviceOf(participant);
     if (this.#services.has(service)) return this.#services.current(service)?.id;
     return this.#participants.get(participant)?.id;

@@ -16,8 +16,17 @@ import type { FaultPoint } from '../base/fault-points.js';
 import { DEADLINES } from '../base/limits.js';
 import { assertNever } from '../base/words.js';
 import type { Outcome } from '../base/words.js';
-import { handlesDeath, initialState, mayBeReady, recover, shown, step, stuckNames } from '../engine/index.js';
-import type { EngineState } from '../engine/index.js';
+import {
+  handlesDeath,
+  initialState,
+  mayBeReady,
+  participantAt,
+  recover,
+  shown,
+  step,
+  stuckNames,
+} from '../engine/index.js';
+import type { EngineState, MemberState } from '../engine/index.js';
 import type {
   Actor,
   CallEffect,
@@ -27,6 +36,7 @@ import type {
   JournalRecord as EngineRecord,
   Limits,
   Plan,
+  PlanMember,
   SettledEffect,
   Shown,
   StuckRecord,
@@ -67,8 +77,6 @@ export interface OrchestratorHost {
   decided(plan: Plan, outcome: Outcome, successors: ReadonlyMap<number, string>): void;
   /** Leave this kernel; gives the reason if that failed. */
   jump(attempt: number): LuoError;
-  /** In the next kernel: the process that stands for a member of the last one, if there is one. */
-  currentOf(participant: string): string | undefined;
   /** An attempt rests in normal. */
   over(plan: Plan, settled: Settled, successors: ReadonlyMap<number, string>): void;
   /** State, phase or stuck list has changed. */
@@ -286,17 +294,10 @@ export class Orchestrator {
     const begun = records.findLast((record) => record.type === 'attempt');
     if (begun?.type === 'attempt' && state.attempt?.attempt === begun.attempt) {
       this.#begin(begun.plan, begun.key, begun.attempt, false);
-      for (const record of records) {
-        if (record.type === 'standby' && record.attempt === begun.attempt) {
-          this.#place(record.participant, { member: record.member, side: 'new' });
-        }
+      for (const planned of begun.plan.members) {
+        const member = state.attempt.members.get(planned.member);
+        this.#placeAgain(planned, member, successorOf);
       }
-      for (const { member, replaced, participant } of begun.plan.members) {
-        const successor = replaced && !this.#successors.has(member) ? successorOf(participant) : undefined;
-        if (successor !== undefined) this.#place(successor, { member, side: 'new' });
-      }
-      const arrived = records.some((record) => record.type === 'arrived' && record.attempt === begun.attempt);
-      if (arrived) this.#standIn(begun.plan);
       if (arrival) this.#note(begun.attempt, 'arrived', undefined, { ...arrival, to: release() });
       else this.#note(begun.attempt, 'luod.recovered', undefined, { stage: state.attempt.stage });
     }
@@ -304,14 +305,16 @@ export class Orchestrator {
     this.dispatchQueued();
   }
 
-  /** The processes of the last kernel are gone: those that came in their places since are the members. */
-  #standIn(plan: Plan): void {
-    for (const { member, participant } of plan.members) {
-      const current = this.#host.currentOf(participant);
-      if (current === undefined || current === participant) continue;
+  /** Whoever the journal says stands for a member. */
+  #placeAgain(planned: PlanMember, state: MemberState, successorOf: (participant: string) => string | undefined): void {
+    const { member, participant, replaced } = planned;
+    const old = participantAt(planned, state, 'old');
+    if (old !== null && old !== participant) {
       this.#actors.delete(participant);
-      this.#place(current, { member, side: 'old' });
+      this.#place(old, { member, side: 'old' });
     }
+    const successor = participantAt(planned, state, 'new') ?? (replaced ? successorOf(participant) : undefined);
+    if (successor !== undefined) this.#place(successor, { member, side: 'new' });
   }
 
   /** Records that bring a new journal to where the engine is; only between attempts. */

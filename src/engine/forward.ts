@@ -29,6 +29,7 @@ export function freshMember(alive: boolean): MemberState {
     asked: false,
     acts: false,
     successor: null,
+    standIn: null,
   };
 }
 

@@ -201,10 +201,10 @@ function awaitRestart(w: Work, member: number): void {
   w.restart({ member, side: 'new' });
 }
 
-/** It acknowledged its go, or says that it went on by the decision that it read. */
-function acted(w: Work, actor: Actor): void {
+/** It acknowledged its go, says that it went on by the decision that it read, or was started again. */
+function acted(w: Work, actor: Actor, started: string | null = null): void {
   w.set(actor.member, actor.side === 'old' ? { old: 'went' } : { next: 'went' });
-  if (!w.member(actor.member).acts) w.acknowledge(actor);
+  if (!w.member(actor.member).acts) w.acknowledge(actor, started);
   w.complete(actor.member, (member) => startGo(w, member));
   if (w.hasSuccessor(actor.member) && actor.side === 'new') retireOld(w, actor.member);
   checkGone(w);
@@ -253,8 +253,7 @@ export function onNewEnded(w: Work, member: number): void {
 
 export function onRestarted(w: Work, actor: Actor, result: DoneResult, participant: string | null): void {
   if (result.ok) {
-    if (actor.side === 'new' && participant !== null) w.set(actor.member, { successor: participant });
-    acted(w, actor);
+    acted(w, actor, participant);
     return;
   }
   w.noteError(actor.member, 'restart', result.error);

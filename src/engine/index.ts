@@ -8,6 +8,7 @@ export {
   initialState,
   mayBeReady,
   shown,
+  participantAt,
   stuckNames,
   type EngineState,
   type MemberState,

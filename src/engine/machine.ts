@@ -354,7 +354,7 @@ function onResult(w: Work, event: ResultEvent): void {
   } else if (event.type === 'answer' && open.command === 'call') onAnswer(w, open, event.result);
   else if (event.type === 'restarted' && open.command === 'restart') {
     const participant = event.participant ?? null;
-    if (w.a.stage === 'cancelling') undo.onRestarted(w, open.actor.member, event.result);
+    if (w.a.stage === 'cancelling') undo.onRestarted(w, open.actor.member, event.result, participant);
     else going.onRestarted(w, open.actor, event.result, participant);
   } else if (event.type === 'timeout' && open.command === 'timer') onTimeout(w, open);
   else if (event.type === 'returned' && open.command === 'jump') {

@@ -1,7 +1,8 @@
 /**
  * After luod's death: rebuild the attempt from what the journal holds, and go on. Nothing else is believed; every
  * process counts as away until it reconnects (`resumed`) or is known to be dead (`died`). A process in role `restart`
- * is not in the journal: the deaths that led to it are told again, and the restart that is asked for again finds it.
+ * is in the journal once it acts. Before: the deaths that led to it are told again, and the restart that is asked for again
+ * finds it.
  *
  * A freeze that was never sent: undo. Sent, without a decision: ask the keeper for `aborted` and go by its answer.
  * Decided: go on with go and retire, or with the undo; a kexec that was committed is undone too, since only the luod that
@@ -18,7 +19,7 @@ import { endOlds, enterArrived, enterGoing } from './going.js';
 import type { Step } from './machine.js';
 import { initialState, type Attempt, type MemberState } from './state.js';
 import { Dictionary, Table } from './table.js';
-import { JOURNAL_VERSION, type JournalRecord, type Side, type StuckRecord } from './types.js';
+import { JOURNAL_VERSION, type JournalRecord, type StuckRecord } from './types.js';
 import { enterUndo } from './undo.js';
 import { Work } from './work.js';
 
@@ -41,7 +42,7 @@ const RECORD_TYPES: ReadonlySet<string> = new Set<JournalRecord['type']>([
 interface Found {
   readonly record: JournalRecord & { readonly type: 'attempt' };
   readonly successors: Map<number, string>;
-  readonly acked: Map<number, Side>;
+  readonly acked: Map<number, JournalRecord & { readonly type: 'acked' }>;
   freezing: boolean;
   deciding: boolean;
   aborting: WireError | null;
@@ -155,7 +156,7 @@ function note(found: Found, record: JournalRecord): void {
       found.decided = record.outcome;
       return;
     case 'acked':
-      found.acked.set(record.member, record.side);
+      found.acked.set(record.member, record);
       return;
     case 'arrived':
       found.arrived = true;
@@ -217,10 +218,18 @@ function rebuiltMember(found: Found, member: number): MemberState {
     successor: found.successors.get(member) ?? null,
   };
   if (acked === undefined) return base;
-  if (acked === 'new') return { ...base, next: 'went', acts: true };
+  const { participant } = acked;
+  if (acked.side === 'new') return { ...base, next: 'went', acts: true, successor: participant ?? base.successor };
   const word = isUndone(found) ? 'back' : 'went';
   // A replaced member whose old process acts after a commit was kept: it has no successor any more.
-  return { ...base, old: word, oldAway: true, acts: true, next: word === 'went' ? 'none' : base.next };
+  return {
+    ...base,
+    old: word,
+    oldAway: true,
+    acts: true,
+    next: word === 'went' ? 'none' : base.next,
+    standIn: participant ?? null,
+  };
 }
 
 /** What is known of an old process that has not been heard of. No process comes over into another kernel. */

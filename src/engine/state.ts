@@ -5,7 +5,18 @@
 import type { WireError } from '../base/errors.js';
 import type { Outcome } from '../base/words.js';
 import { Dictionary, type Table } from './table.js';
-import type { Actor, CallMethod, Limits, Plan, Shown, Stage, StuckRecord, TimerName } from './types.js';
+import type {
+  Actor,
+  CallMethod,
+  Limits,
+  Plan,
+  PlanMember,
+  Shown,
+  Side,
+  Stage,
+  StuckRecord,
+  TimerName,
+} from './types.js';
 import type { Run } from './run.js';
 
 /** Where the process that came with the attempt stands. For a bystander this is the only process. */
@@ -74,6 +85,8 @@ export interface MemberState {
   /** Some process of it acts again and acknowledged so. */
   readonly acts: boolean;
   readonly successor: string | null;
+  /** Who was started again on the old side; null: the process that came with the attempt stands there. */
+  readonly standIn: string | null;
 }
 
 /** A command without its result yet. */
@@ -242,6 +255,11 @@ export function handlesDeath(state: EngineState, actor: Actor): boolean {
   const word = actor.side === 'old' ? member.old : member.next;
   if (actor.side === 'old' && attempt.plan.members[actor.member]!.replaced) return word !== 'went';
   return !member.acts && word !== 'failed';
+}
+
+/** Who stands on this side of a member now; null: a successor that nobody has heard of. */
+export function participantAt(planned: PlanMember, state: MemberState, side: Side): string | null {
+  return side === 'new' ? state.successor : (state.standIn ?? planned.participant);
 }
 
 /** Names of the participants that are stuck, in order. */

@@ -384,6 +384,8 @@ export type JournalRecord =
       readonly attempt: number;
       readonly member: number;
       readonly side: Side;
+      /** Who it is, if it was started again: neither `plan` nor `standby` names it. */
+      readonly participant?: string;
     }
   /** The next kernel runs, with all that was preserved: before anything is started there. Written by the luod of that kernel. */
   | { readonly v: number; readonly type: 'arrived'; readonly attempt: number }

@@ -146,10 +146,10 @@ export function onNewEnded(w: Work, member: number): void {
   checkUndone(w);
 }
 
-export function onRestarted(w: Work, member: number, result: DoneResult): void {
+export function onRestarted(w: Work, member: number, result: DoneResult, participant: string | null): void {
   if (result.ok) {
     w.set(member, { old: 'went' });
-    w.acknowledge({ member, side: 'old' });
+    w.acknowledge({ member, side: 'old' }, participant);
   } else {
     w.noteError(member, 'restart', result.error);
     w.set(member, { old: 'failed' });

@@ -4,7 +4,14 @@
  */
 import type { WireError } from '../base/errors.js';
 import type { Outcome } from '../base/words.js';
-import type { Attempt, EngineState, MemberState, OpenCommand, Then } from './state.js';
+import {
+  participantAt,
+  type Attempt,
+  type EngineState,
+  type MemberState,
+  type OpenCommand,
+  type Then,
+} from './state.js';
 import type { DictionaryDraft, TableDraft } from './table.js';
 import {
   JOURNAL_VERSION,
@@ -169,14 +176,7 @@ export class Work {
     deadlineMs: number,
     more: { readonly step?: number; readonly part?: 'prepared' | 'frozen'; readonly error?: WireError } = {},
   ): void {
-    const { attempt } = this.a;
-    const member = this.member(actor.member);
-    const planned = this.planned(actor.member).participant;
-    this.callOf(
-      attempt,
-      { actor, method, deadlineMs, ...more },
-      actor.side === 'old' ? planned : (member.successor ?? planned),
-    );
+    this.callOf(this.a.attempt, { actor, method, deadlineMs, ...more }, this.participantOf(actor));
   }
 
   /** For an attempt that may be over. */
@@ -253,10 +253,15 @@ export class Work {
     this.a.errors = { participant: this.planned(member).participant, method, error, earlier: this.a.errors };
   }
 
-  /** This process acts (again): write it down, then let go of what it handed over. */
-  acknowledge(actor: Actor): void {
-    this.set(actor.member, { acts: true });
-    this.journal({ type: 'acked', ...actor }, 'drop', actor.member);
+  /**
+   * This process acts (again): write it down, then let go of what it handed over.
+   * @param started who it is, if it was started again; else it is who stood there
+   */
+  acknowledge(actor: Actor, started: string | null = null): void {
+    const named = started === null ? {} : actor.side === 'old' ? { standIn: started } : { successor: started };
+    this.set(actor.member, { acts: true, ...named });
+    const participant = started === null ? {} : { participant: started };
+    this.journal({ type: 'acked', ...actor, ...participant }, 'drop', actor.member);
   }
 
   setStuck(actor: Actor, method: CallMethod): void {
@@ -279,8 +284,8 @@ export class Work {
   }
 
   participantOf(actor: Actor): string {
-    const planned = this.planned(actor.member).participant;
-    return actor.side === 'old' ? planned : (this.member(actor.member).successor ?? `${planned} (successor)`);
+    const planned = this.planned(actor.member);
+    return participantAt(planned, this.member(actor.member), actor.side) ?? `${planned.participant} (successor)`;
   }
 
   refuse(request: number, error: WireError): void {

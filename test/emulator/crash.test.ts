@@ -1,4 +1,4 @@
-// Goal: whoever of luod and its keeper is killed after a simulated kexec, and wherever: everything is claimed, nothing is left over,
+// Goal: whoever is killed after a simulated kexec, and wherever: everything is claimed, nothing is left over, nobody stays stuck,
 // and the one loss that no program can prevent is said. Method: rows of the VM suite (test/vm/crash.test.ts); a process that
 // passes a fault point is killed by it. One machine for all, with one jump for each row.
 import assert from 'node:assert/strict';
@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import type { FaultPoint } from '../../src/base/fault-points.js';
-import { LUOD_AFTER } from '../vm/crash-rows.js';
+import { LUOD_AFTER, PARTICIPANT_AFTER } from '../vm/crash-rows.js';
 import type { LuodStatus } from '../vm/bed/vm.js';
 import { root } from '../vm/bed/root.js';
 import { ask } from '../vm/guest/luod.js';
@@ -97,6 +97,14 @@ suite(
       await nothingLeft();
       const { restarts } = (await machine.status()).luod;
       assert.ok(restarts >= LUOD_AFTER.length, String(restarts));
+    });
+
+    test('the participant at each of its points: it comes back to what it had, and the update to its end', async () => {
+      await machine.kexec(killed(PARTICIPANT_AFTER));
+      const { found } = await whole('after the deaths of the participant');
+      assert.deepEqual([found.created, found.role], [false, 'restart']);
+      assert.deepEqual(points().sort(), [...PARTICIPANT_AFTER].sort());
+      await nothingLeft();
     });
 
     test('the keeper while everything waits to be claimed: luod has it all, and gives it to the next keeper', async () => {

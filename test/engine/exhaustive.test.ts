@@ -4,7 +4,7 @@
  * Then every invariant is shown to be able to fail: rules broken on purpose must give a counterexample.
  *
  * Covered here: one replaced member with two faults of the deadly kinds and one of any kind; one replaced member with a
- * bystander with one fault of any kind; two replaced members with the keeper's death; a kexec of two members with two faults of
+ * bystander with one fault of any kind, and with two deaths of processes; two replaced members with the keeper's death; a kexec of two members with two faults of
  * any kind, of one with three deadly ones. `LUO_EXPLORE=deep` (minutes): three and three, two, for two replaced members also
  * the deaths of luod and of every process, and one fault more over kexec.
  */
@@ -67,6 +67,12 @@ test('one replaced member, two deaths or lost connections at any point', () => {
 
 test('one replaced member and a bystander, any faults', () => {
   report(`one replaced, one bystander, ${1 + deep} of any fault`, run(['a', 'c'], ['a'], ANY, 1 + deep));
+});
+
+test('one replaced member and a bystander, two deaths of processes: nobody dead is stuck', () => {
+  const explored = run(['a', 'c'], ['a'], ['process'], 2);
+  report('one replaced, one bystander, two deaths of processes', explored);
+  assert.ok(explored.seen.has('# is restarted'));
 });
 
 test('two replaced members, the death of luod or keeper at any point', () => {
@@ -214,6 +220,35 @@ const BROKEN: readonly Broken[] = [
         const kept = result.effects.filter((effect) => !(effect.type === 'call' && effect.method === 'cancel'));
         return { state: result.state, effects: kept };
       },
+    },
+  },
+  {
+    what: 'the engine does not learn who was started again',
+    finds: /is stuck and dead/,
+    faults: ['process'],
+    budget: 2,
+    rules: {
+      step: (state, event) => {
+        if (event.type !== 'restarted') return step(state, event);
+        const { participant: _, ...anonymous } = event;
+        return step(state, anonymous);
+      },
+    },
+  },
+  {
+    what: 'a recovery overlooks who was started again',
+    finds: /is stuck and dead/,
+    faults: ['luod', 'process'],
+    budget: 3,
+    rules: {
+      recover: (records) =>
+        recover(
+          records.map((record) => {
+            if (record.type !== 'acked') return record;
+            const { participant: _, ...anonymous } = record;
+            return anonymous;
+          }),
+        ),
     },
   },
   {

@@ -855,6 +855,52 @@ test('D19 luod dies after the attempt, a retired process not gone yet: it is end
   assert.equal(driver.state.lingering, 0);
 });
 
+/** The next kernel: a luod that reads what the last one decided, and starts everybody again. */
+function arrived(): Driver {
+  const driver = kexecUntil(isType('jump'));
+  driver.journal.push({ v: 1, type: 'arrived', attempt: 1 });
+  return afterDeath(driver);
+}
+
+/** The process of member 2 that was started again ends while it is told of the finish. */
+function diesInFinish(driver: Driver): void {
+  driver.reply(driver.call('finish', 2), failed('lost'));
+  driver.settle();
+  assert.deepEqual(driver.lastSettled().stuck, ['restarted 2'], 'by the name of the process that was asked');
+  driver.send({ type: 'stuckDied', participant: 'restarted 2' });
+  driver.settle();
+  assert.deepEqual(stuckNames(driver.state), []);
+  assert.deepEqual(stuckNames(recover(driver.journal).state), []);
+}
+
+test('D21 started again after a jump, a process dies while it is told of the finish: it is stuck no more', () => {
+  const driver = arrived().settle(isCall('finish', 2));
+  assert.deepEqual(restarts(driver).sort(), ['0 old', '1 old', '2 old']);
+  diesInFinish(driver);
+});
+
+test('D21 the same of a bystander that was started again at its go', () => {
+  const driver = until((command) => command.type === 'call' && command.part === 'frozen');
+  driver.send({ type: 'died', actor: OLD(2) });
+  driver.settle(isCall('finish', 2));
+  diesInFinish(driver);
+});
+
+test('D21 the same when luod died in between: who was started again is in the line acked', () => {
+  const driver = afterDeath(arrived().settle(isCall('finish')));
+  for (const member of [0, 1, 2]) driver.send({ type: 'resumed', actor: OLD(member), phase: 'running' });
+  diesInFinish(driver.settle(isCall('finish', 2)));
+});
+
+test('D21 a successor that was started again keeps its name over a restart of luod', () => {
+  const first = until(isCall('go', 0));
+  first.send({ type: 'died', actor: NEW(0) });
+  first.settle(isCall('finish', 0));
+  const driver = afterDeath(first);
+  driver.send({ type: 'resumed', actor: NEW(0), phase: 'running' });
+  assert.equal(driver.call('finish', 0).participant, 'restarted 0');
+});
+
 // ---------------------------------------------------------------------------------------------- other facts
 
 test('ready is accepted from a successor in restoring only', () => {

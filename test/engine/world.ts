@@ -62,6 +62,8 @@ interface Proc {
   readonly question: 'none' | 'asked' | 'again' | Outcome | 'nothing' | 'unreachable';
   /** Which process this is, of those that stood here one after the other. */
   readonly generation: number;
+  /** It came by a restart, so that it has a name of its own. */
+  readonly again: boolean;
   /** The successors that a frozen one watches. */
   readonly watches: readonly (readonly [number, number])[];
   readonly prepared: boolean;
@@ -136,6 +138,7 @@ const NOBODY: Proc = {
   outbox: [],
   question: 'none',
   generation: 0,
+  again: false,
   watches: [],
   prepared: false,
   ends: '',
@@ -307,7 +310,7 @@ class Luod {
 
   #placeOf({ actor, participant }: Effect & { type: 'endProcess' }): number {
     if (actor !== null) return place(actor);
-    return this.world.procs.findIndex((_, at) => participantAt(this.#options, at) === participant);
+    return this.world.procs.findIndex((_, at) => participantAt(this.#options, this.world, at) === participant);
   }
 
   #call(world: World, effect: Effect & { type: 'call' }): World {
@@ -656,20 +659,21 @@ function processFollowers(
   sideFollowers(options, world, at, free, fault, may);
 }
 
-function participantAt(options: WorldOptions, at: number): string {
+function participantAt(options: WorldOptions, world: World, at: number): string {
+  if (world.procs[at]!.again) return `again ${at}`;
   return at % 2 === 1 ? `new ${at >> 1}` : options.plan.members[at >> 1]!.participant;
 }
 
 /** How the daemon tells of a death: to the attempt, and to what is left of an older one. */
 function deathOf(options: WorldOptions, world: World, at: number): Event[] {
-  const participant = participantAt(options, at);
+  const participant = participantAt(options, world, at);
   const { engine } = world;
   if (engine?.attempt) return [{ type: 'died', actor: actorAt(at) }];
   return engine?.stuck.get(participant) === undefined ? [] : [{ type: 'stuckDied', participant }];
 }
 
 function returnOf(options: WorldOptions, world: World, at: number, phase: ResumedPhase): Event[] {
-  const participant = participantAt(options, at);
+  const participant = participantAt(options, world, at);
   const { engine } = world;
   if (engine?.attempt) return [{ type: 'resumed', actor: actorAt(at), phase }];
   return engine?.stuck.get(participant) === undefined ? [] : [{ type: 'resolved', participant, attempt: 1, phase }];
@@ -766,6 +770,7 @@ function operationFollowers(
         acts: true,
         phase: 'running',
         generation,
+        again: true,
       });
       const operations = [...started.operations, { op: 'restarted' as const, id, at }];
       free(`${at} is restarted`, { ...started, operations });
@@ -813,6 +818,10 @@ export function unfinished(options: WorldOptions, world: World): string | null {
   if (engine.lingering !== 0) return 'a retired process lingers';
   const outcome = world.journal.findLast((record) => record.type === 'settled');
   if (outcome?.type !== 'settled') return 'the attempt is not closed';
+  for (const [stuck] of engine.stuck.entries()) {
+    const isThere = world.procs.some((proc, at) => proc.alive && participantAt(options, world, at) === stuck);
+    if (!isThere) return `'${stuck}' is stuck and dead`;
+  }
   for (const planned of options.plan.members) {
     const [old, next] = [world.procs[planned.member * 2]!, world.procs[planned.member * 2 + 1]!];
     if (!old.acts && !next.acts && old.alive) return `an old process of ${planned.member} is frozen for good`;
@@ -861,6 +870,7 @@ export function identity(world: World): string {
       proc.watches.map(([index, generation]) => world.procs[index]!.generation === generation),
       proc.prepared,
       proc.generation > 0,
+      proc.again,
     ]),
     world.operations.map((operation) => [operation.op, name(operation.id), operation.at]),
     world.timers.map((timer) => [timer.name, name(timer.id)]),
@@ -878,7 +888,7 @@ function journalWords(journal: readonly JournalRecord[]): string[] {
   const words = journal.map((record) => {
     switch (record.type) {
       case 'acked':
-        return `acked ${record.member} ${record.side}`;
+        return `acked ${record.member} ${record.side} ${record.participant ?? ''}`;
       case 'decided':
         return `decided ${record.outcome}`;
       case 'settled':
@@ -904,7 +914,7 @@ function engineWords(engine: EngineState, name: (id: number) => number): unknown
   const open = [...engine.open.entries()]
     .sort((a, b) => a[0] - b[0])
     .map(([, command]) => ({ ...command, participant: undefined }));
-  const stuck = [...engine.stuck.entries()].map(([, record]) => [record.member, record.method]);
+  const stuck = [...engine.stuck.entries()].map(([who, record]) => [who, record.member, record.method]);
   if (attempt === null) return [open, stuck, engine.lingering];
   const members = attempt.members.chunks.flat();
   const touched = members.map((member) => member.touched).sort((a, b) => a - b);
@@ -917,7 +927,6 @@ function engineWords(engine: EngineState, name: (id: number) => number): unknown
     attempt.recovered,
     members.map((member) => ({
       ...member,
-      successor: member.successor === null,
       touched: touched.indexOf(member.touched),
     })),
     attempt.run === null

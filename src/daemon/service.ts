@@ -68,6 +68,11 @@ export function ownerOf(uid: number, service: string): string {
   return `${uid}:${service}`;
 }
 
+/** Service of an instance's id, `SERVICE#n`. */
+export function serviceOf(instance: string): string {
+  return instance.slice(0, instance.lastIndexOf('#'));
+}
+
 /** Restart delays double from the first to the last, ms; a service that ran for `steadyMs` begins anew. */
 export const BACK_OFF = { firstMs: 100, lastMs: 30_000, steadyMs: 10_000, attemptsMax: 10 } as const;
 

@@ -187,6 +187,7 @@ export class Daemon {
     });
     this.#records.replay(records, [
       this.#services,
+      this.#services.instances,
       this.#participants,
       this.#handles,
       this.#boxes,
@@ -245,7 +246,7 @@ export class Daemon {
     });
     this.#calls = new MemberCalls({
       participants: this.#participants,
-      services: this.#services,
+      instances: this.#services.instances,
       custody,
       keeperSocket,
       kexec: this.#kexec,

@@ -1,6 +1,6 @@
 /**
  * One process of a service, living: its record, its pidfd, its notification socket, and what others wait for of it. It
- * starts nothing and restarts nothing (services.ts does); it tells once when it is gone.
+ * starts nothing and restarts nothing (instances.ts and services.ts do); it tells once when it is gone.
  */
 import { LuoError } from '../base/errors.js';
 import { eventLoop, pidfdSendSignal, isSysError } from '../sys/index.js';
@@ -101,7 +101,7 @@ export class Instance {
     }
   }
 
-  /** Its end and status are known. Called once, by services.ts. */
+  /** Its end and status are known. Called once, by instances.ts. */
   ended(exit: Exit): void {
     this.#exit = exit;
     this.#watch.close();

@@ -17,11 +17,11 @@ import { deadlines } from '../transport/index.js';
 import type { Peer } from '../transport/index.js';
 import type { Custody, Entry } from './custody.js';
 import type { Instance } from './instance.js';
+import type { Instances } from './instances.js';
 import { OWN_MEMBER } from './kexec/crossing.js';
 import type { Kexec } from './kexec/kexec.js';
 import { howFailed, parcelPrefix } from './orchestrator.js';
 import type { Participant, Participants } from './participants.js';
-import type { Services } from './services.js';
 
 /** What is kept of a parcel, besides its fds. */
 interface ParcelMeta {
@@ -32,7 +32,7 @@ interface ParcelMeta {
 
 export interface MemberCallsOptions {
   readonly participants: Participants;
-  readonly services: Services;
+  readonly instances: Instances;
   readonly custody: Custody;
   readonly keeperSocket: string;
   readonly kexec: Kexec;
@@ -155,8 +155,8 @@ export class MemberCalls {
     participant.frozen = false;
     participant.phase = 'running';
     if (!participant.record.acting) this.#options.participants.change(participant, { acting: true });
-    const instance = this.#options.services.byId(participant.id);
-    if (instance) this.#options.services.markReady(instance);
+    const instance = this.#options.instances.byId(participant.id);
+    if (instance) this.#options.instances.markReady(instance);
   }
 
   async #collect(effect: CallEffect, participant: Participant, plan: Plan, key: string): Promise<void> {
@@ -290,17 +290,17 @@ export class MemberCalls {
 
   #successor(member: number): Instance | undefined {
     const id = this.#options.successorOf(member);
-    return id === null ? undefined : this.#options.services.byId(id);
+    return id === null ? undefined : this.#options.instances.byId(id);
   }
 
   async #plain(effect: CallEffect, id: string): Promise<void> {
-    const instance = this.#options.services.byId(id);
+    const instance = this.#options.instances.byId(id);
     if (!instance) return;
     if (effect.method === 'cancel' && instance.record.ending) return this.#endLate(instance);
     if (effect.method !== 'freeze') return;
     this.#ending.add(id);
     try {
-      this.#options.services.setEnding(instance);
+      this.#options.instances.change(instance, { ending: true });
       instance.signal('SIGTERM');
       if (await instance.goneWithin(effect.deadlineMs)) return;
       throw new LuoError('PROTO_TIMEOUT', `'${id}' did not end within ${effect.deadlineMs} ms of SIGTERM`, {

@@ -6,6 +6,7 @@ import { DEADLINES } from '../base/limits.js';
 import type { Plan } from '../engine/types.js';
 import type { ArrivedMembers } from './kexec/arrived-members.js';
 import type { Orchestrator } from './orchestrator.js';
+import { whenReady } from './readiness.js';
 import { serviceOf } from './service.js';
 import type { Services } from './services.js';
 
@@ -36,8 +37,8 @@ export class MemberProcesses {
   /** Resolves when the process is gone; without its id, when a start for `member` that is under way has come to nothing. */
   async endProcess(participant: string | null, member: number | undefined, graceMs: number): Promise<void> {
     const { services, orchestrator } = this.#parts;
-    const instance = participant === null ? undefined : services.byId(participant);
-    if (instance) return services.end(instance, null, graceMs);
+    const instance = participant === null ? undefined : services.instances.byId(participant);
+    if (instance) return services.instances.end(instance, null, graceMs);
     if (participant === null && member !== undefined && orchestrator.plan) {
       // It may be between its start being asked for and its process being there.
       await services.abandonStart(serviceOf(orchestrator.plan.members[member]!.participant));
@@ -51,8 +52,9 @@ export class MemberProcesses {
     const service = serviceOf(plan.members[member]!.participant);
     // A process that an earlier luod had started for this and that it did not hear of: it may serve already.
     const left = services.current(service);
-    const serving = left ? services.whenServing(left, deadlineMs) : services.startCurrent(service, deadlineMs);
-    return (await serving).id;
+    if (!left) return (await services.startCurrent(service, deadlineMs)).id;
+    await whenReady(left, deadlineMs);
+    return left.id;
   }
 
   /** Does the open attempt replace this service? Then nobody else starts it. */
@@ -72,11 +74,11 @@ export class MemberProcesses {
     const { attempt } = orchestrator.shown;
     for (const { member, participant, protocol } of orchestrator.plan?.members ?? []) {
       if (protocol !== 'plain') continue;
-      const old = services.byId(participant);
+      const old = services.instances.byId(participant);
       // It was told to end, by the freeze or by the commit; either way its death is what comes next.
-      if (old?.record.ending) void services.end(old, null, DEADLINES.retireMs);
+      if (old?.record.ending) void services.instances.end(old, null, DEADLINES.retireMs);
       else if (old) orchestrator.resumed(participant, 'running', attempt);
-      const next = services.byId(orchestrator.successorOf(member) ?? '');
+      const next = services.instances.byId(orchestrator.successorOf(member) ?? '');
       if (next) orchestrator.resumed(next.id, next.record.ready ? 'ready' : 'standby', attempt);
     }
   }

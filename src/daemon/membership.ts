@@ -97,7 +97,7 @@ export class Membership {
     if (known && params.resume?.participant === id && (instance || known.record.pid === credentials.pid)) {
       known.peer = peer;
       known.phase = params.resume.phase;
-      if (instance) services.markSpoke(instance, 'luo');
+      if (instance) services.instances.markSpoke(instance, 'luo');
       return { participant: known, resumed: true };
     }
     if (known) {
@@ -113,7 +113,7 @@ export class Membership {
       role: this.#roleOf(owner, instance),
     });
     participant.peer = peer;
-    if (instance) services.markSpoke(instance, 'luo');
+    if (instance) services.instances.markSpoke(instance, 'luo');
     else if (!participant.watch(() => this.#parts.onGone(participant))) {
       this.#parts.onGone(participant);
       throw new LuoError('MEMBER_DIED', `process ${credentials.pid} ended while it joined`);
@@ -282,7 +282,7 @@ export class Membership {
   }
 
   standby(participant: Participant): void {
-    const instance = this.#parts.services.byId(participant.id);
+    const instance = this.#parts.services.instances.byId(participant.id);
     participant.phase = 'standby';
     instance?.reach('standby');
   }
@@ -364,7 +364,7 @@ export class Membership {
   // -------------------------------------------------------------------------------------------- inside
 
   #instanceOf(service: string | undefined, secret: string): Instance {
-    const instance = this.#parts.services.bySecret(secret);
+    const instance = this.#parts.services.instances.bySecret(secret);
     if (!instance || (service !== undefined && instance.record.service !== service)) {
       throw new LuoError(
         'AUTH_SECRET',

@@ -451,7 +451,7 @@ export class Operator {
     const { services } = this.#parts;
     const registry = this.#registry();
     const scope = [...registry.participants.keys()].filter((id) => {
-      const instance = services.byId(id);
+      const instance = services.instances.byId(id);
       return instance === undefined || services.current(instance.record.service) === instance;
     });
     return makePlan(registry, { gap: 'kexec', scope });
@@ -476,7 +476,9 @@ export class Operator {
     const plan = makePlan(registry, { gap: 'handover', scope });
     // Nobody can start a successor of a process that nobody supervises: it is frozen and goes on itself.
     const members = plan.members.map((member) =>
-      member.replaced && services.byId(member.participant) === undefined ? { ...member, replaced: false } : member,
+      member.replaced && services.instances.byId(member.participant) === undefined
+        ? { ...member, replaced: false }
+        : member,
     );
     return { ...plan, members };
   }

@@ -76,7 +76,7 @@ export class Recovery {
   /** What luod and keeper alone held is missing from now on, until it is given again. */
   #takeUpRemains(): void {
     const { participants, services, boxes, remains, log, dir } = this.#parts;
-    const ids = [...participants.all().map(({ id }) => id), ...services.instanceIds()];
+    const ids = [...participants.all().map(({ id }) => id), ...services.instances.all().map(({ id }) => id)];
     const lost = boxes.forgetEmpty().map((box) => `box/${box}`);
     remains.begin(new Set(ids), lost);
     log.error(
@@ -100,19 +100,21 @@ export class Recovery {
     for (const participant of participants.all()) {
       const { supervised } = participant.record;
       const alive =
-        supervised === null ? participant.watch(() => presence.gone(participant)) : services.byId(participant.id);
+        supervised === null
+          ? participant.watch(() => presence.gone(participant))
+          : services.instances.byId(participant.id);
       if (!alive) presence.gone(participant);
     }
     // Programs without the protocol join nothing: what a dead one of them held waits from now on.
     for (const { holder } of handles.all()) {
-      if (holder === null || participants.get(holder) || services.byId(holder)) continue;
+      if (holder === null || participants.get(holder) || services.instances.byId(holder)) continue;
       handles.orphan(holder, 'clean');
     }
     // Those that were gone before the earlier luod died, too: the engine's records do not tell. After a jump that is whoever has
     // no process in this kernel: one that is being started again is not harmed by it, one that had its go and died is waited for no more.
     for (const id of orchestrator.actors) {
       if (id === OWN_MEMBER) continue;
-      if (!participants.get(id) && !services.byId(id)) orchestrator.died(id);
+      if (!participants.get(id) && !services.instances.byId(id)) orchestrator.died(id);
     }
   }
 

@@ -20,7 +20,7 @@ import type { Instance } from './instance.js';
 import type { Instances } from './instances.js';
 import { OWN_MEMBER } from './kexec/crossing.js';
 import type { Kexec } from './kexec/kexec.js';
-import { howFailed, parcelPrefix } from './orchestrator.js';
+import { howFailed } from './member-words.js';
 import type { Participant, Participants } from './participants.js';
 
 /** What is kept of a parcel, besides its fds. */
@@ -323,6 +323,11 @@ export class MemberCalls {
       participant: instance.id,
     });
   }
+}
+
+/** Where in the keeper a member's parcels of an attempt lie. */
+export function parcelPrefix(attempt: number, member: number): string {
+  return `parcel/${attempt}/${member}/`;
 }
 
 function handlesOf(step: PlanStep): CallParams<'prepare'>['handles'] {

@@ -18,7 +18,7 @@ import { dependencyKey, handleEntryName, handleInfo, waitingInfo } from './handl
 import type { Handle, Handles } from './handles.js';
 import type { Instance } from './instance.js';
 import type { MemberCalls } from './member-calls.js';
-import { resumedPhase } from './orchestrator.js';
+import { resumedPhase } from './member-words.js';
 import type { Orchestrator } from './orchestrator.js';
 import type { Kexec } from './kexec/kexec.js';
 import type { Participant, Participants } from './participants.js';

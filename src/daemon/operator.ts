@@ -15,7 +15,7 @@ import type { Handle, Handles } from './handles.js';
 import type { Kexec } from './kexec/kexec.js';
 import type { MemberCalls } from './member-calls.js';
 import type { Membership } from './membership.js';
-import type { Orchestrator, Settled } from './orchestrator.js';
+import type { Orchestrator } from './orchestrator.js';
 import { engineParticipant } from './participants.js';
 import type { Participants } from './participants.js';
 import type { ServiceCommand } from './service.js';
@@ -23,6 +23,7 @@ import { ownerOf } from './service.js';
 import type { Remains } from './remains.js';
 import type { Services } from './services.js';
 import type { Timelines } from './timeline.js';
+import type { Settled } from './waiters.js';
 
 /** The plan of an update across the kexec gap in which there is no participant. */
 const NOBODY: EnginePlan = {

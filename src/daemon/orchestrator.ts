@@ -6,14 +6,12 @@
  * is written synchronously, so that `journaled` is back before the next effect. A parcel is mirrored and sent to the
  * keeper before its answer reaches the engine; the channel to the keeper keeps the order, so that it precedes the
  * decision without another round trip in the blackout.
- * A retire is held back until the goes of its attempt are answered, at most 50 ms: docs/decisions/0010.
+ * A retire is held back for the goes of its attempt (goes.ts).
  */
 import { randomBytes } from 'node:crypto';
 import { release } from 'node:os';
 import { LuoError } from '../base/errors.js';
 import type { WireError } from '../base/errors.js';
-import type { FaultPoint } from '../base/fault-points.js';
-import { DEADLINES } from '../base/limits.js';
 import { assertNever } from '../base/words.js';
 import type { Outcome } from '../base/words.js';
 import {
@@ -34,7 +32,6 @@ import type {
   Effect,
   Event,
   JournalRecord as EngineRecord,
-  Limits,
   Plan,
   PlanMember,
   SettledEffect,
@@ -43,9 +40,17 @@ import type {
 } from '../engine/types.js';
 import type { UpdateLimits } from '../protocol/spec.js';
 import { faultPoint } from '../sys/index.js';
+import { allLimits, givenLimits } from './attempt-limits.js';
+import { passAcked, passSent } from './call-points.js';
 import type { Custody } from './custody.js';
+import { Goes } from './goes.js';
 import type { Logger } from './logger.js';
+import { parcelPrefix } from './member-calls.js';
+import { howFailed, resumedPhase } from './member-words.js';
+import { Places } from './places.js';
 import type { ClockJoin, Timelines } from './timeline.js';
+import { Waiters } from './waiters.js';
+import type { Settled } from './waiters.js';
 
 export interface Progress {
   what: string;
@@ -53,9 +58,6 @@ export interface Progress {
   phase?: string;
   detail?: unknown;
 }
-
-/** How a transition that somebody asked for came to rest. */
-export type Settled = Omit<SettledEffect, 'type'>;
 
 /** What the orchestrator needs of the rest of the daemon. Participants by their ids. */
 export interface OrchestratorHost {
@@ -78,15 +80,9 @@ export interface OrchestratorHost {
   /** Leave this kernel; gives the reason if that failed. */
   jump(attempt: number): LuoError;
   /** An attempt rests in normal. */
-  over(plan: Plan, settled: Settled, successors: ReadonlyMap<number, string>): void;
+  over(plan: Plan, settled: Settled): void;
   /** State, phase or stuck list has changed. */
   changed(): void;
-}
-
-interface Waiter {
-  readonly request: number;
-  readonly resolve: (settled: Settled) => void;
-  readonly reject: (error: LuoError) => void;
 }
 
 export class Orchestrator {
@@ -94,21 +90,15 @@ export class Orchestrator {
   #state: EngineState = initialState();
   readonly #queue: Event[] = [];
   #running = false;
-  #request = 0;
-  #waiters: Waiter[] = [];
+  readonly #waiters = new Waiters();
   readonly #timers = new Map<number, NodeJS.Timeout>();
-  /** Participant to its place in the open attempt. */
-  readonly #actors = new Map<string, Actor>();
-  /** The other way round; key `member/side`. */
-  readonly #participants = new Map<string, string>();
-  readonly #successors = new Map<number, string>();
+  readonly #places = new Places();
   readonly #listeners = new Set<(progress: Progress) => void>();
   #plan: Plan | undefined;
   #planOf = 0;
   #key = '';
   #lastShown = '';
-  /** Goes that are not answered. */
-  readonly #goes = new Set<Promise<void>>();
+  readonly #goes = new Goes();
   #generation: number;
   /** The attempt that made the last generation, if that is known. */
   #generationAttempt: number | null;
@@ -136,7 +126,7 @@ export class Orchestrator {
 
   /** Every participant that has a place in the open attempt. */
   get actors(): string[] {
-    return [...this.#actors.keys()];
+    return this.#places.all;
   }
 
   get stuck(): string[] {
@@ -155,7 +145,7 @@ export class Orchestrator {
 
   /** Where a participant stands in the open attempt, for status: `old: frozen`. */
   memberWord(participant: string): string | null {
-    const actor = this.#actors.get(participant);
+    const actor = this.#places.of(participant);
     const attempt = this.#state.attempt;
     if (!actor || !attempt) return null;
     const member = attempt.members.get(actor.member);
@@ -163,21 +153,21 @@ export class Orchestrator {
   }
 
   successorOf(member: number): string | null {
-    return this.#successors.get(member) ?? null;
+    return this.#places.successors.get(member) ?? null;
   }
 
   actorOf(participant: string): Actor | undefined {
-    return this.#actors.get(participant);
+    return this.#places.of(participant);
   }
 
   /** Would the engine care for what follows the death of this participant? */
   handlesDeath(participant: string): boolean {
-    const actor = this.#actors.get(participant);
+    const actor = this.#places.of(participant);
     return actor !== undefined && handlesDeath(this.#state, actor);
   }
 
   mayBeReady(participant: string): boolean {
-    const actor = this.#actors.get(participant);
+    const actor = this.#places.of(participant);
     return actor?.side === 'new' && mayBeReady(this.#state, actor.member);
   }
 
@@ -196,11 +186,11 @@ export class Orchestrator {
   prepare(plan: Plan, until: 'prepared' | 'finished', limits: UpdateLimits = {}): Promise<Settled> {
     const attempt = this.#state.lastAttempt + 1;
     const key = randomBytes(16).toString('hex');
-    return this.#ask((request) => ({ type: 'prepare', request, attempt, key, plan, until, limits: limitsOf(limits) }));
+    return this.#ask((request) => ({ type: 'prepare', request, attempt, key, plan, until, limits: allLimits(limits) }));
   }
 
   continue(limits: UpdateLimits = {}): Promise<Settled> {
-    return this.#ask((request) => ({ type: 'continue', request, limits: partialLimits(limits) }));
+    return this.#ask((request) => ({ type: 'continue', request, limits: givenLimits(limits) }));
   }
 
   cancel(error?: WireError): Promise<Settled> {
@@ -213,33 +203,28 @@ export class Orchestrator {
 
   /** Give a stuck participant up. @throws LuoError when it is not stuck */
   forget(participant: string): void {
-    let refusal: LuoError | undefined;
-    const request = (this.#request += 1);
-    this.#waiters.push({ request, resolve: () => undefined, reject: (error) => (refusal = error) });
-    this.dispatch({ type: 'forget', request, participant });
-    this.#waiters = this.#waiters.filter((waiter) => waiter.request !== request);
-    if (refusal) throw refusal;
+    this.#waiters.askNow((request) => this.dispatch({ type: 'forget', request, participant }));
   }
 
   // -------------------------------------------------------------------------------------------- events
 
   /** What happened to a participant, if it has a place in the open attempt or is stuck. */
   died(participant: string): void {
-    const actor = this.#actors.get(participant);
+    const actor = this.#places.of(participant);
     if (actor) {
       this.dispatch({ type: 'died', actor });
-      this.#actors.delete(participant);
+      this.#places.leave(participant);
     }
     if (this.#state.stuck.get(participant)) this.dispatch({ type: 'stuckDied', participant });
   }
 
   hangup(participant: string): void {
-    const actor = this.#actors.get(participant);
+    const actor = this.#places.of(participant);
     if (actor) this.dispatch({ type: 'hangup', actor });
   }
 
   resumed(participant: string, phase: string, attempt: number | null): void {
-    const actor = this.#actors.get(participant);
+    const actor = this.#places.of(participant);
     if (actor && attempt !== null && attempt === this.#state.attempt?.attempt) {
       this.#note(attempt, 'resumed', participant, { phase });
       // A successor that runs has had its go, also when the line that says so is lost with keeper and luod.
@@ -256,7 +241,7 @@ export class Orchestrator {
   }
 
   ready(participant: string): void {
-    const actor = this.#actors.get(participant);
+    const actor = this.#places.of(participant);
     if (!actor) return;
     this.#note(this.#state.attempt?.attempt, 'ready', participant);
     faultPoint('luod.ready');
@@ -302,28 +287,21 @@ export class Orchestrator {
       else this.#note(begun.attempt, 'luod.recovered', undefined, { stage: state.attempt.stage });
     }
     for (const effect of effects) this.#perform(effect);
-    this.dispatchQueued();
+    this.#dispatchQueued();
   }
 
   /** Whoever the journal says stands for a member. */
   #placeAgain(planned: PlanMember, state: MemberState, successorOf: (participant: string) => string | undefined): void {
     const { member, participant, replaced } = planned;
     const old = participantAt(planned, state, 'old');
-    if (old !== null && old !== participant) {
-      this.#actors.delete(participant);
-      this.#place(old, { member, side: 'old' });
-    }
+    if (old !== null && old !== participant) this.#places.replaceOld(planned, old);
     const successor = participantAt(planned, state, 'new') ?? (replaced ? successorOf(participant) : undefined);
-    if (successor !== undefined) this.#place(successor, { member, side: 'new' });
+    if (successor !== undefined) this.#places.put(successor, { member, side: 'new' });
   }
 
-  /** Records that bring a new journal to where the engine is; only between attempts. */
+  /** No attempt is open. */
   get isIdle(): boolean {
     return this.#state.attempt === null;
-  }
-
-  get hasStuck(): boolean {
-    return stuckNames(this.#state).length > 0;
   }
 
   /** Stop all clocks: luod ends. */
@@ -357,7 +335,7 @@ export class Orchestrator {
       case 'endProcess':
         return this.#answer(
           this.#host.endProcess(
-            effect.actor ? this.#at(effect.actor) : effect.participant,
+            effect.actor ? this.#places.at(effect.actor) : effect.participant,
             effect.actor,
             effect.graceMs,
           ),
@@ -394,15 +372,15 @@ export class Orchestrator {
           this.#generation += 1;
           this.#generationAttempt = effect.attempt;
         }
-        this.#host.decided(this.#plan!, effect.outcome, this.#successors);
+        this.#host.decided(this.#plan!, effect.outcome, this.#places.successors);
         return;
       case 'stuck':
         this.#note(effect.attempt, effect.stuck ? 'stuck' : 'unstuck', effect.participant);
         return;
       case 'keptOld':
-        return this.#host.keptOld(this.#plan!, effect.member, this.#successors);
+        return this.#host.keptOld(this.#plan!, effect.member, this.#places.successors);
       case 'refused':
-        return this.#refuse(effect.request, LuoError.fromWire(effect.error));
+        return this.#waiters.refuse(effect.request, LuoError.fromWire(effect.error));
       case 'settled':
         return this.#settle(effect);
       default:
@@ -438,7 +416,7 @@ export class Orchestrator {
     this.#answer(
       this.#host.standby(plan, effect.member, effect.deadlineMs),
       (participant) => {
-        this.#place(participant, { member: effect.member, side: 'new' });
+        this.#places.put(participant, { member: effect.member, side: 'new' });
         this.#note(attempt, 'standby', participant);
         faultPoint('luod.standby');
         return { type: 'standby', id: effect.id, result: { ok: true }, participant };
@@ -449,7 +427,7 @@ export class Orchestrator {
 
   /** The process that a standby started is known before the standby is reached, so that its death is told. */
   successorStarted(member: number, participant: string): void {
-    this.#place(participant, { member, side: 'new' });
+    this.#places.put(participant, { member, side: 'new' });
   }
 
   #restart(effect: Extract<Effect, { type: 'restart' }>): void {
@@ -460,7 +438,7 @@ export class Orchestrator {
     this.#answer(
       this.#host.restart(plan, effect.actor.member, effect.deadlineMs),
       (participant) => {
-        this.#place(participant, effect.actor);
+        this.#places.put(participant, effect.actor);
         this.#note(attempt, 'go.acked', participant, { member: member.participant, restarted: true });
         return { type: 'restarted', id: effect.id, result: { ok: true }, participant };
       },
@@ -472,23 +450,23 @@ export class Orchestrator {
     // The undo of a late success may come when its attempt is over: then the effect alone says who is meant.
     const plan = effect.attempt === this.#planOf ? this.#plan : undefined;
     const member = plan?.members[effect.actor.member]!.participant ?? effect.participant;
-    const participant = (plan && this.#at(effect.actor)) ?? effect.participant;
+    const participant = (plan && this.#places.at(effect.actor)) ?? effect.participant;
     const what = effect.part === undefined ? effect.method : `${effect.method}.${effect.part}`;
     // Whose blackout it is has to be said only of a successor.
     const whose = participant === member ? undefined : { member };
     const call = (): Promise<void> => {
       this.#note(effect.attempt, `${what}.sent`, participant, whose);
       const sent = this.#host.call(effect, participant, plan, this.#key);
-      pass(SENT_POINTS[what]);
+      passSent(what);
       return sent;
     };
-    const running = effect.method === 'retire' ? this.#afterGoes().then(call) : call();
-    if (effect.method === 'go') this.#track(running);
+    const running = effect.method === 'retire' ? this.#goes.answered().then(call) : call();
+    if (effect.method === 'go') this.#goes.track(running);
     this.#answer(
       running,
       () => {
         this.#note(effect.attempt, `${what}.acked`, participant, whose);
-        pass(ACKED_POINTS[what]);
+        passAcked(what);
         // A program without the protocol said READY=1 to be started at all: there is no other word to wait for.
         const isPlain = plan?.members[effect.actor.member]!.protocol === 'plain';
         if (isPlain && effect.part === 'frozen') queueMicrotask(() => this.ready(participant));
@@ -500,30 +478,6 @@ export class Orchestrator {
         return { type: 'answer', id: effect.id, result };
       },
     );
-  }
-
-  /** A go is under way until it is answered. */
-  #track(go: Promise<void>): void {
-    const over = go.then(
-      () => undefined,
-      () => undefined,
-    );
-    this.#goes.add(over);
-    void over.then(() => this.#goes.delete(over));
-  }
-
-  /**
-   * The end of an old process takes a processor for as long as its memory takes to be unmapped: those who are to serve come
-   * first, if only for so long that nobody notices a retired process that lives.
-   */
-  async #afterGoes(): Promise<void> {
-    if (this.#goes.size === 0) return;
-    let timer: NodeJS.Timeout | undefined;
-    await Promise.race([
-      Promise.all(this.#goes),
-      new Promise((resolve) => (timer = setTimeout(resolve, RETIRE_WAIT_MS))),
-    ]);
-    clearTimeout(timer);
   }
 
   #settle(effect: SettledEffect): void {
@@ -539,21 +493,11 @@ export class Orchestrator {
         done ? 'committed' : 'aborted',
         effect.error ?? undefined,
       );
-      this.#host.over(plan, settled, this.#successors);
-      this.#actors.clear();
-      this.#participants.clear();
-      this.#successors.clear();
+      this.#host.over(plan, settled);
+      this.#places.clear();
       this.#plan = undefined;
     }
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    for (const waiter of waiters) waiter.resolve(settled);
-  }
-
-  #refuse(request: number, error: LuoError): void {
-    const waiter = this.#waiters.find((one) => one.request === request);
-    this.#waiters = this.#waiters.filter((one) => one !== waiter);
-    waiter?.reject(error);
+    this.#waiters.settle(settled);
   }
 
   // -------------------------------------------------------------------------------------------- inside
@@ -562,29 +506,12 @@ export class Orchestrator {
     this.#plan = plan;
     this.#planOf = attempt;
     this.#key = key;
-    this.#actors.clear();
-    this.#participants.clear();
-    this.#successors.clear();
-    for (const member of plan.members) this.#place(member.participant, { member: member.member, side: 'old' });
+    this.#places.begin(plan);
     if (isNew) this.#host.timelines.begin(attempt, plan.gap, plan.scope);
   }
 
-  #place(participant: string, actor: Actor): void {
-    this.#actors.set(participant, actor);
-    this.#participants.set(`${actor.member}/${actor.side}`, participant);
-    if (actor.side === 'new') this.#successors.set(actor.member, participant);
-  }
-
-  #at(actor: Actor): string | null {
-    return this.#participants.get(`${actor.member}/${actor.side}`) ?? null;
-  }
-
   #ask(event: (request: number) => Event): Promise<Settled> {
-    return new Promise((resolve, reject) => {
-      const request = (this.#request += 1);
-      this.#waiters.push({ request, resolve, reject });
-      this.dispatch(event(request));
-    });
+    return this.#waiters.ask((request) => this.dispatch(event(request)));
   }
 
   /** The result of an effect that takes time. */
@@ -600,7 +527,7 @@ export class Orchestrator {
     this.#queue.push(event);
   }
 
-  dispatchQueued(): void {
+  #dispatchQueued(): void {
     const next = this.#queue.shift();
     if (next) this.dispatch(next);
     else this.#show();
@@ -624,61 +551,4 @@ export class Orchestrator {
     this.#lastShown = text;
     this.#host.changed();
   }
-}
-
-/** How long a retire may wait for the goes of its attempt. */
-const RETIRE_WAIT_MS = 50;
-
-/** Where in the keeper a member's parcels of an attempt lie. */
-export function parcelPrefix(attempt: number, member: number): string {
-  return `parcel/${attempt}/${member}/`;
-}
-
-const SENT_POINTS: Record<string, FaultPoint> = {
-  prepare: 'luod.prepare.sent',
-  'restore.prepared': 'luod.restore.prepared',
-  freeze: 'luod.freeze.sent',
-  'restore.frozen': 'luod.restore.frozen',
-  go: 'luod.go.sent',
-  retire: 'luod.retire.sent',
-  finish: 'luod.finish.sent',
-};
-const ACKED_POINTS: Record<string, FaultPoint> = {
-  prepare: 'luod.prepared',
-  freeze: 'luod.frozen',
-  go: 'luod.go.acked',
-};
-
-function pass(point: FaultPoint | undefined): void {
-  if (point !== undefined) faultPoint(point);
-}
-
-/** Did the participant say no, did its time pass, or did its connection end? */
-export function howFailed(error: LuoError): 'answered' | 'timeout' | 'lost' {
-  if (error.code === 'PROTO_TIMEOUT') return 'timeout';
-  return error.code === 'PROTO_CLOSED' ? 'lost' : 'answered';
-}
-
-const RESUMED = ['running', 'prepared', 'frozen', 'standby', 'ready', 'gone-on', 'thawed'] as const;
-
-/** The engine's word for what a participant says of itself; anything unknown means that it just runs. */
-export function resumedPhase(phase: string): (typeof RESUMED)[number] {
-  return RESUMED.find((known) => known === phase) ?? 'running';
-}
-
-function limitsOf(limits: UpdateLimits): Limits {
-  return {
-    standbyMs: limits.standbyMs ?? DEADLINES.standbyMs,
-    prepareMs: limits.prepareMs ?? DEADLINES.prepareMs,
-    blackoutMs: limits.blackoutMs ?? DEADLINES.blackoutMs,
-    cancelMs: DEADLINES.cancelMs,
-    finishMs: limits.finishMs ?? DEADLINES.finishMs,
-    goMs: DEADLINES.goMs,
-    retireMs: DEADLINES.retireMs,
-    preparedMs: limits.preparedMs ?? DEADLINES.preparedMs,
-  };
-}
-
-function partialLimits(limits: UpdateLimits): Partial<Limits> {
-  return Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined));
 }

@@ -15,10 +15,10 @@ import type { Kexec } from './kexec/kexec.js';
 import type { Logger } from './logger.js';
 import type { MemberProcesses } from './member-processes.js';
 import type { Membership } from './membership.js';
-import type { Settled } from './orchestrator.js';
 import { ownerOf, serviceOf } from './service.js';
 import type { Services } from './services.js';
 import type { Timelines } from './timeline.js';
+import type { Settled } from './waiters.js';
 
 export interface OutcomesParts {
   readonly uid: number;

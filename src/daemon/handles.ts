@@ -42,9 +42,17 @@ export interface Handle {
   readonly holder: string | null;
   /** Its last holder died without having been frozen: without a mark this is all that is known. */
   readonly leftDirty: boolean;
+  /** It came over a kexec as running memory, or altered. Whoever claims it is told, whatever its mark says. */
+  readonly cameTorn?: true;
 }
 
 export type Claim = 'claimed' | 'released';
+
+/**
+ * How a participant that is gone left what it held. `clean`: it had stopped writing in good order; `dirty`: it could have been writing;
+ * `same`: it never could, so that things are as it found them.
+ */
+export type Left = 'clean' | 'dirty' | 'same';
 
 /** Name of a handle's entry in the keeper. */
 export function handleEntryName(key: string): string {
@@ -164,11 +172,8 @@ export class Handles {
     return released;
   }
 
-  /**
-   * A participant is gone; what it held waits. @param left `clean`: it had stopped writing in good order; `dirty`: it
-   * could have been writing; `same`: it never could, so that things are as it found them
-   */
-  orphan(participant: string, left: 'clean' | 'dirty' | 'same'): void {
+  /** A participant is gone; what it held waits. */
+  orphan(participant: string, left: Left): void {
     this.#record({ kind: 'handle.orphan', participant, left });
   }
 
@@ -207,11 +212,11 @@ export class Handles {
         const predecessor = record.predecessor as string | null;
         const claims = this.claims(successor);
         if (predecessor !== null) {
-          for (const handle of this.heldBy(predecessor)) this.#set({ ...handle, holder: null, leftDirty: false });
+          for (const handle of this.heldBy(predecessor)) this.#set(passedOn(handle, null, 'clean'));
         }
         for (const [key, claim] of claims) {
           const handle = this.#handles.get(key);
-          if (handle && claim === 'claimed') this.#set({ ...handle, holder: successor, leftDirty: false });
+          if (handle && claim === 'claimed') this.#set(passedOn(handle, successor, 'clean'));
         }
         for (const handle of this.declared(successor)) this.#set({ ...handle, holder: successor });
         this.#claims.delete(successor);
@@ -220,10 +225,8 @@ export class Handles {
       }
       case 'handle.orphan': {
         const participant = record.participant as string;
-        for (const handle of this.heldBy(participant)) {
-          const leftDirty = record.left === 'same' ? handle.leftDirty : record.left === 'dirty';
-          this.#set({ ...handle, holder: null, leftDirty });
-        }
+        const left = record.left as Left;
+        for (const handle of this.heldBy(participant)) this.#set(passedOn(handle, null, left));
         this.#claims.delete(participant);
         this.#declared.delete(participant);
         return true;
@@ -290,6 +293,13 @@ export class Handles {
     if (handle.holder !== null) removeFrom(this.#perHolder, handle.holder, key);
     return true;
   }
+}
+
+/** That it came torn was told to whoever could write since: he vouches for what is there now. */
+function passedOn(handle: Handle, holder: string | null, left: Left): Handle {
+  if (left === 'same') return { ...handle, holder };
+  const { cameTorn: _, ...rest } = handle;
+  return { ...rest, holder, leftDirty: left === 'dirty' };
 }
 
 function setOf(sets: Map<string, Set<string>>, name: string): Set<string> {

@@ -143,6 +143,7 @@ export class Membership {
   /** May its content be half written? Only a handle that nobody holds can be: its holder would still be writing it. */
   torn(handle: Handle): boolean {
     if (handle.holder !== null) return false;
+    if (handle.cameTorn === true) return true;
     if (!handle.marked) return handle.hasFd && handle.type === 'memfd' && handle.leftDirty;
     const fd = this.#parts.custody.get(handleEntryName(handle.key))?.fds[0];
     return (fd && this.#parts.readMark(fd.fd)) ?? handle.leftDirty;
@@ -242,7 +243,7 @@ export class Membership {
         throw new LuoError('PROTO_CLOSED', `'${participant.id}' left while it claimed`);
       });
     }
-    const torn = this.torn(handle) || kexec.isAltered(handle.key);
+    const torn = this.torn(handle);
     this.#parts.handles.claim(participant.id, handle.key, 'claimed');
     if (participant.record.role !== 'successor') this.#parts.handles.update(handle.key, { holder: participant.id });
     kexec.claimed(handle.key);

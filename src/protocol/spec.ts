@@ -169,7 +169,10 @@ export const Waiting = Type.Object({
   compatible: Type.String(),
   type: Type.String(),
   sizeBytes: Type.Union([Type.Number(), Type.Null()]),
-  torn: Type.Boolean({ description: 'its last writer died between go and freeze: content may be half written' }),
+  torn: Type.Boolean({
+    description:
+      'content may be half written: its last writer died between go and freeze, or it came over a kexec as running memory, or altered',
+  }),
   hasFd: Type.Boolean(),
   meta: Opt(Json),
 });

@@ -81,6 +81,30 @@ test('what a dead holder left waits for its owner, dirty only if it could have b
   }
 });
 
+test('what came over torn stays so until somebody has it who could write, and was told', () => {
+  for (const [left, stays] of [
+    ['clean', undefined],
+    ['dirty', undefined],
+    ['same', true],
+  ] as const) {
+    const { handles, check } = table();
+    handles.register(handle('m', null, { cameTorn: true }));
+    assert.equal(handles.update('0:a/fd:m', { holder: 'a#1' }).cameTorn, true);
+    handles.orphan('a#1', left);
+    assert.equal(handles.get('0:a/fd:m')?.cameTorn, stays, left);
+    check();
+  }
+  const { handles, check } = table();
+  handles.register(handle('m', null, { cameTorn: true }));
+  handles.claim('a#2', '0:a/fd:m', 'claimed');
+  handles.abort('a#2');
+  assert.equal(handles.get('0:a/fd:m')?.cameTorn, true);
+  handles.claim('a#2', '0:a/fd:m', 'claimed');
+  handles.commit(null, 'a#2');
+  assert.equal(handles.get('0:a/fd:m')?.cameTorn, undefined);
+  check();
+});
+
 test('a successor may claim what its predecessor holds, and nothing has moved before the commit', () => {
   const { handles, check } = table();
   handles.register(handle('m'));

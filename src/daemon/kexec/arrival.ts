@@ -82,13 +82,20 @@ function carried(
       // What was left behind is gone with the kernel; state without an fd travels as words.
       if (handle.hasFd ? !preserved.has(handle.key) && handle.delegate !== true : !planned) return [];
       if (handle.delegate === true && !preserved.has(handle.key)) return [];
-      const leftDirty = frozen ? handle.holder === null && handle.leftDirty : true;
-      return [{ kind: 'handle', handle: { ...handle, holder: null, leftDirty } }];
+      return [{ kind: 'handle', handle: arrived(handle, frozen) }];
     }
     default:
       // Processes, connections, sessions and claims of the last kernel: none of them is left.
       return [];
   }
+}
+
+/** Running memory is torn, whatever its mark says; else its holder left it whole, and what nobody held is as it was. */
+function arrived(handle: Handle, frozen: boolean): Handle {
+  if (!frozen) return { ...handle, holder: null, leftDirty: true, cameTorn: true };
+  if (handle.holder === null) return handle;
+  const { cameTorn: _, ...rest } = handle;
+  return { ...rest, holder: null, leftDirty: false };
 }
 
 /** The attempt's records: decided, since the jump happened, and arrived. */

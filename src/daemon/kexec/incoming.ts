@@ -43,10 +43,10 @@ export interface Arrival {
 }
 
 /**
- * `delegated`: its owner has the session's fd and takes it by itself. `altered`: retrieved, and not what was frozen. `left`: a
- * device that nobody claimed and whose handle waits on.
+ * `delegated`: its owner has the session's fd and takes it by itself. `left`: a device that nobody claimed and whose handle waits
+ * on.
  */
-export type Taken = 'retrieved' | 'altered' | 'delegated' | 'dropped' | 'left' | 'lost';
+export type Taken = 'retrieved' | 'delegated' | 'dropped' | 'left' | 'lost';
 
 export class IncomingSessions {
   readonly #backend: Backend;

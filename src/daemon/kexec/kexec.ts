@@ -31,7 +31,6 @@ import { Crossing } from './crossing.js';
 import { Devices } from './devices.js';
 import { FinishAgain } from './finish-again.js';
 import { IncomingSessions } from './incoming.js';
-import type { Taken } from './incoming.js';
 import { OutgoingSessions } from './outgoing.js';
 import { Sessions } from './sessions.js';
 import { Unclaimed } from './unclaimed.js';
@@ -371,21 +370,20 @@ export class Kexec {
   /** Take a handle out of its session into the keeper. @throws LuoError CLAIM_LOST, CLAIM_MEMORY */
   async retrieve(handle: Handle): Promise<void> {
     const fd = await this.#takeOut(handle.key);
-    let altered: boolean;
     try {
-      altered = await this.#differs(handle.key, fd);
+      if (await this.#differs(handle.key, fd)) this.#host.handles.update(handle.key, { cameTorn: true });
     } catch (error) {
       // Nothing is lost: the session gives it out again.
       fd.close();
       throw error;
     }
-    await this.#keep(handle, fd, altered ? 'altered' : 'retrieved');
+    await this.#keep(handle, fd);
   }
 
   /** A delegate, or luod, took it out: from now on it is like any other. @param takenFd custody's from now on */
-  async #keep(handle: Handle, takenFd: OwnedFd, taken: Taken): Promise<void> {
+  async #keep(handle: Handle, takenFd: OwnedFd): Promise<void> {
     await this.#host.custody.put(handleEntryName(handle.key), handle.owner, { key: handle.key }, [takenFd], true);
-    this.#incoming().take(handle.key, taken);
+    this.#incoming().take(handle.key, 'retrieved');
   }
 
   /** luod is charged for its memory. @returns its fd, which the caller owns @throws LuoError CLAIM_LOST, CLAIM_MEMORY */
@@ -417,16 +415,11 @@ export class Kexec {
       this.#incoming().take(handle.key, 'lost', { code: 'CLAIM_LOST', message, errno });
       this.#host.handles.update(handle.key, { holder: null });
     } else if (takenFd) {
-      await this.#keep(handle, takenFd, 'retrieved');
+      await this.#keep(handle, takenFd);
       this.#host.handles.update(handle.key, { hasFd: true });
     } else this.#incoming().take(handle.key, 'retrieved');
     this.mayFinish();
     this.poke();
-  }
-
-  /** When it was taken out of its session its content was not what was frozen. */
-  isAltered(key: string): boolean {
-    return this.incoming?.stateOf(key) === 'altered';
   }
 
   /** A process has it from now on. What has an fd was taken out of its session on the way. */

@@ -296,7 +296,6 @@ export class Daemon {
       dir,
       log,
       records: this.#records,
-      timelines: this.#timelines,
       participants: this.#participants,
       handles: this.#handles,
       services: this.#services,

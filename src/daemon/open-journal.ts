@@ -17,7 +17,7 @@ import { ownerOf } from './service.js';
 export interface OpenedJournal {
   readonly journal: Journal;
   readonly records: readonly JournalRecord[];
-  /** There was a luod before this one, in this kernel. */
+  /** A luod before this one, in this kernel, had begun with what the records say. */
   readonly isRecovery: boolean;
   /** Luod and keeper had died together: the keeper is new, and lacks what they alone held. */
   readonly fromRemains: boolean;
@@ -51,7 +51,9 @@ export async function openJournal(
   const journal = new Journal(fresh, sizeBytes, copy, onError);
   if (arrived) faultPoint('luod.arrived');
   const fromRemains = left !== undefined;
-  return { journal, records, isRecovery: known !== undefined || fromRemains, fromRemains };
+  // What an earlier luod could not read, it has not begun with.
+  const isRecovery = (known !== undefined && !arrived) || fromRemains;
+  return { journal, records, isRecovery, fromRemains };
 }
 
 /**

@@ -48,7 +48,7 @@ import type { Logger } from './logger.js';
 import { parcelPrefix } from './member-calls.js';
 import { howFailed, resumedPhase } from './member-words.js';
 import { Places } from './places.js';
-import type { ClockJoin, Timelines } from './timeline.js';
+import type { Timelines } from './timeline.js';
 import { Waiters } from './waiters.js';
 import type { Settled } from './waiters.js';
 
@@ -266,13 +266,13 @@ export class Orchestrator {
 
   /**
    * Take up what an earlier luod left. Call once, before any other event.
-   * @param arrival this is the first luod of another kernel
    * @param successorOf a successor that was started and whose standby was not written down yet, by its old participant
+   * @param isRecovery an earlier luod of this kernel had taken it up
    */
   recover(
     records: readonly EngineRecord[],
     successorOf: (participant: string) => string | undefined,
-    arrival?: ClockJoin,
+    isRecovery: boolean,
   ): void {
     const { state, effects } = recover(records);
     this.#state = state;
@@ -283,8 +283,9 @@ export class Orchestrator {
         const member = state.attempt.members.get(planned.member);
         this.#placeAgain(planned, member, successorOf);
       }
-      if (arrival) this.#note(begun.attempt, 'arrived', undefined, { ...arrival, to: release() });
-      else this.#note(begun.attempt, 'luod.recovered', undefined, { stage: state.attempt.stage });
+      const join = this.#host.timelines.untoldJoin(begun.attempt);
+      if (join) this.#note(begun.attempt, 'arrived', undefined, { ...join, to: release() });
+      if (isRecovery) this.#note(begun.attempt, 'luod.recovered', undefined, { stage: state.attempt.stage });
     }
     for (const effect of effects) this.#perform(effect);
     this.#dispatchQueued();

@@ -20,13 +20,11 @@ import type { Records } from './records.js';
 import type { Remains } from './remains.js';
 import { serviceOf } from './service.js';
 import type { Services } from './services.js';
-import type { Timelines } from './timeline.js';
 
 export interface RecoveryParts {
   readonly dir: string;
   readonly log: Logger;
   readonly records: Records;
-  readonly timelines: Timelines;
   readonly participants: Participants;
   readonly handles: Handles;
   readonly services: Services;
@@ -47,19 +45,15 @@ export class Recovery {
     this.#parts = parts;
   }
 
-  /** Call once, before anybody else is answered. @param isRecovery false: this is the first luod in this kernel */
+  /** Call once, before anybody else is answered. @param isRecovery a luod of this kernel had done so before */
   async takeUp(isRecovery: boolean, fromRemains: boolean): Promise<void> {
-    const { records, timelines, services, orchestrator, kexec, presence, processes } = this.#parts;
+    const { records, services, orchestrator, kexec, presence, processes } = this.#parts;
     const dead = await services.adopt();
     if (fromRemains) this.#takeUpRemains();
     await kexec.begin();
     this.#thawManifest();
     // No waiting between the two: a death in between would be told to an engine that knows of no attempt.
-    orchestrator.recover(
-      records.engine,
-      (id) => services.successor(serviceOf(id))?.id,
-      isRecovery ? undefined : timelines.join,
-    );
+    orchestrator.recover(records.engine, (id) => services.successor(serviceOf(id))?.id, isRecovery);
     if (orchestrator.isIdle) {
       services.forgetNext();
       this.#parts.outcomes.closeSettled(records.engine);

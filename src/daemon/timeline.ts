@@ -178,9 +178,11 @@ export class Timelines {
     return records;
   }
 
-  /** How this kernel's clock is joined to the last one's, for the attempt that came over. */
-  get join(): ClockJoin | undefined {
-    return this.#join;
+  /** How this kernel's clock is joined to the last one's, if this attempt came over and its timeline does not say so yet. */
+  untoldJoin(attempt: number): ClockJoin | undefined {
+    if (this.#join?.attempt !== attempt) return undefined;
+    const isTold = this.#timelines.get(attempt)?.events.some(({ what }) => what === 'arrived') === true;
+    return isTold ? undefined : this.#join;
   }
 
   /** Nanoseconds on the attempt's own clock. */

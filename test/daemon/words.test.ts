@@ -287,6 +287,18 @@ test('deaths of luod are counted, and old attempts make room for new ones', () =
   assert.equal(made.replay({ kind: 'other' }), false);
 });
 
+test('that an attempt came over a kexec is to be told once, in its own timeline', () => {
+  const { made } = timelines();
+  made.begin(1, 'kexec', ['a']);
+  assert.equal(made.untoldJoin(1), undefined);
+  made.replay({ kind: 'timeline.join', attempt: 1, from: '7.2.13', offsetNs: 5, uncertaintyMs: 1000 });
+  made.begin(2, 'handover', ['a']);
+  assert.equal(made.untoldJoin(2), undefined);
+  assert.deepEqual(made.untoldJoin(1), { attempt: 1, from: '7.2.13', offsetNs: 5, uncertaintyMs: 1000 });
+  made.event(1, 'arrived');
+  assert.equal(made.untoldJoin(1), undefined);
+});
+
 test('a snapshot is the whole of it', () => {
   const { made } = timelines();
   made.begin(1, 'handover', ['a']);

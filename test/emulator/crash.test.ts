@@ -95,6 +95,7 @@ suite(
       await machine.until('each point was passed', () => points().length === LUOD_AFTER.length || undefined);
       assert.deepEqual(points().sort(), [...LUOD_AFTER].sort());
       await nothingLeft();
+      assert.match((await machine.luoctl(['timeline'])).out, /kernel \S+ → \S+, ±1000 ms/);
       const { restarts } = (await machine.status()).luod;
       assert.ok(restarts >= LUOD_AFTER.length, String(restarts));
     });

@@ -22,7 +22,7 @@ const LOOK_MS = 50;
 /** Of luod's log, in an error. */
 const SAID_LINES = 20;
 /** Checks of the machine that this one cannot pass: the emulator asks for no right, and tests run in containers. */
-const FORCED = ['reboot-right', 'pid-namespace'];
+export const FORCED: readonly string[] = ['reboot-right', 'pid-namespace'];
 
 export interface MachineOptions {
   /** Start luod at each boot. */
@@ -122,6 +122,12 @@ export class EmulatedMachine {
     });
   }
 
+  /** luoctl load. @throws Error it failed: with what it said */
+  async load(): Promise<void> {
+    const { code, err } = await this.luoctl(['load', this.image, '--cmdline', 'root=/dev/vda liveupdate=on kho=on']);
+    if (code !== 0) throw new Error(this.#with(`luoctl load: ${err}`));
+  }
+
   /**
    * luoctl load and luoctl kexec, and the next kernel's boot.
    * @param arms of the next kernel
@@ -129,8 +135,7 @@ export class EmulatedMachine {
    */
   async kexec(arms: Arms = {}): Promise<void> {
     const next = this.gap + 1;
-    const load = await this.luoctl(['load', this.image, '--cmdline', 'root=/dev/vda liveupdate=on kho=on']);
-    if (load.code !== 0) throw new Error(this.#with(`luoctl load: ${load.err}`));
+    await this.load();
     const force = FORCED.flatMap((check) => ['--force', check]);
     const back = this.luoctl(['kexec', '--direct', '--blackout-max', '60000', ...force]).then(({ code, out, err }) => {
       // Whoever leaves a kernel is ended with it.

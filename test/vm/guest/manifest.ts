@@ -1,6 +1,7 @@
 /**
- * Runs inside of the machine: damages the manifest of a luod, or writes a newer version into it; done twice it is as before. The
- * manifest is found among the memfds of luod: the one that it preserves has a name, the one that came over has not.
+ * Runs where luod runs: damages the manifest of a luod, or writes a newer version into it; done twice it is as before. The
+ * manifest is found among the memfds of luod: the one that it preserves has a name, the one that came over has none, neither
+ * luod's nor, in a real kernel, that of a memfd.
  */
 import { closeSync, fstatSync, openSync, readSync, readdirSync, readlinkSync, writeSync } from 'node:fs';
 import { encodeSlot, MANIFEST_VERSION, readHead, type ManifestHead } from '../../../src/protocol/manifest.js';
@@ -10,6 +11,10 @@ export type Alteration = 'later slot' | 'slots' | 'heads' | 'version';
 /** Inside of the text of a head, and of a body. */
 const TEXT_AT = 40;
 const PAGE = 4096;
+const LINKS: Readonly<Record<'outgoing' | 'arrived', readonly string[]>> = {
+  outgoing: ['/memfd:luod-manifest (deleted)'],
+  arrived: ['/ (deleted)', '/memfd: (deleted)'],
+};
 const SLOT = { version: 8, frozen: 12, sequence: 16, bodyBytes: 24, body: 32 } as const;
 
 export function alter(pid: number, side: 'outgoing' | 'arrived', what: Alteration): void {
@@ -26,16 +31,32 @@ export function alter(pid: number, side: 'outgoing' | 'arrived', what: Alteratio
   }
 }
 
+/** Names of the live update sessions that a process holds. */
+export function sessionsOf(pid: number): string[] {
+  return openFiles(pid).flatMap(({ link }) => /^anon_inode:\[luo_session\] (.*)$/.exec(link)?.[1] ?? []);
+}
+
 function openManifest(pid: number, side: 'outgoing' | 'arrived'): number {
-  for (const name of readdirSync(`/proc/${pid}/fd`)) {
-    const path = `/proc/${pid}/fd/${name}`;
-    const link = readlinkSync(path);
-    if (!link.startsWith('/memfd:') || link.includes('luod-manifest') !== (side === 'outgoing')) continue;
+  for (const { path, link } of openFiles(pid)) {
+    if (!LINKS[side].includes(link)) continue;
     const fd = openSync(path, 'r+');
     if (fstatSync(fd).size >= 2 * PAGE && read(fd, 0, 8).toString('latin1') === 'LUOHEAD1') return fd;
     closeSync(fd);
   }
   throw new Error(`process ${pid} has no manifest, ${side}`);
+}
+
+function openFiles(pid: number): { readonly path: string; readonly link: string }[] {
+  return readdirSync(`/proc/${pid}/fd`).flatMap((name) => {
+    const path = `/proc/${pid}/fd/${name}`;
+    try {
+      return [{ path, link: readlinkSync(path) }];
+    } catch (error) {
+      // Closed meanwhile.
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      throw error;
+    }
+  });
 }
 
 function changeVersion(fd: number, head: ManifestHead, at: number): void {

@@ -39,10 +39,12 @@ if (neverClaims === true && luo.waiting.length > 0) {
   setInterval(() => undefined, 1 << 30);
 } else {
   let state = stateBytes > 0 ? 'x'.repeat(stateBytes) : undefined;
+  let restored = false;
   luo.state('words', {
     save: () => state,
     restore: (value) => {
       state = value as string;
+      restored = true;
     },
   });
   const memory = await luo.memory(name, {
@@ -68,6 +70,7 @@ if (neverClaims === true && luo.waiting.length > 0) {
     torn: memory.torn,
     wrong: check(),
     stateBytes: state?.length ?? 0,
+    restored,
     freezes,
   });
   tell(found());

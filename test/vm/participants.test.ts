@@ -133,10 +133,16 @@ test('the operator lets go of it, and the update finishes by itself; what is hel
   const status = await vm.untilState('normal');
   const waiting = status.handles.filter((one) => one.kind === 'fd' && !one.claimed).map(({ name }) => name);
   assert.deepEqual(waiting.filter((name) => name !== 'words').sort(), ['parked', 's18']);
-  assert.ok(!status.handles.some(({ name }) => ['s17', 's19', 'tardy'].includes(name)));
+  // A service whose memory was let go of starts again without it; nothing of the last kernel is left of these.
+  for (const name of ['s17', 's19', 'tardy']) {
+    const handle = status.handles.find((one) => one.name === name);
+    if (handle === undefined) continue;
+    assert.deepEqual([handle.claimed, (await found(name)).created], [true, true], name);
+  }
   await vm.ask('start', { name: 'parked' }, 600_000);
   const parked = await vm.until('the parked one', () => found('parked'));
-  assert.deepEqual([parked.role, parked.created, parked.torn, parked.wrong], ['restart', false, false, 0]);
+  // It was ended by a signal while it could write.
+  assert.deepEqual([parked.role, parked.created, parked.torn, parked.wrong], ['restart', false, true, 0]);
 });
 
 test('the box, the blob and luod’s log of the last kernel are there', async () => {

@@ -27,35 +27,49 @@ interface Report {
 const { from, to } = kernels();
 const FAULTS = '/run/faults';
 const DOWNLOAD_MS = 180_000;
+const DEBIAN_PACKAGE = 'linux-image-cloud-amd64';
 const folder = mkdtempSync(join(tmpdir(), 'luo-refusals-'));
 let vm: Vm;
 let failed = true;
 
-/** Debian's own kernel, which has no live update: from the package of this name, if it can be had; it is kept for the next time. */
-function debianKernel(): string | undefined {
+/**
+ * Debian's own kernel, which has no live update: from its package, if it can be had; it is kept for the next time.
+ * @returns its path, or why there is none
+ */
+function debianKernel(): { readonly path: string } | { readonly missing: string } {
   const given = process.env['LUO_VM_DEBIAN_KERNEL'];
-  if (given) return given;
+  if (given) return { path: given };
   const kept = join(root, '.cache/vm-debian');
   const kernelIn = (place: string): string | undefined => {
     const image = existsSync(place) ? readdirSync(place).find((name) => name.startsWith('vmlinuz-')) : undefined;
     return image === undefined ? undefined : join(place, image);
   };
   const known = kernelIn('/boot') ?? kernelIn(kept);
-  if (known !== undefined) return known;
+  if (known !== undefined) return { path: known };
   try {
-    const limits = { timeout: DOWNLOAD_MS, stdio: ['ignore', 'pipe', 'ignore'] as ['ignore', 'pipe', 'ignore'] };
-    const depends = execFileSync('apt-cache', ['depends', 'linux-image-cloud-amd64'], { ...limits, encoding: 'utf8' });
-    const name = /Depends: (linux-image-\S+)/.exec(depends)?.[1];
-    if (name === undefined) return undefined;
-    execFileSync('apt-get', ['download', name], { ...limits, cwd: folder });
-    const deb = readdirSync(folder).find((file) => file.endsWith('.deb'))!;
-    execFileSync('dpkg-deb', ['-x', deb, join(folder, 'deb')], limits);
+    const run = (command: string, ...args: string[]): string =>
+      execFileSync(command, args, {
+        timeout: DOWNLOAD_MS,
+        stdio: ['ignore', 'pipe', 'pipe'],
+        encoding: 'utf8',
+        cwd: folder,
+      });
+    const name = /Depends: (linux-image-\S+)/.exec(run('apt-cache', 'depends', DEBIAN_PACKAGE))?.[1];
+    if (name === undefined) return { missing: `apt knows no ${DEBIAN_PACKAGE}` };
+    run('apt-get', 'download', name);
+    run(
+      'dpkg-deb',
+      '-x',
+      readdirSync(folder).find((file) => file.endsWith('.deb'))!,
+      'deb',
+    );
     const image = kernelIn(join(folder, 'deb/boot'))!;
+    const path = join(kept, basename(image));
     mkdirSync(kept, { recursive: true });
-    cpSync(image, join(kept, basename(image)));
-    return kernelIn(kept);
-  } catch {
-    return undefined;
+    cpSync(image, path);
+    return { path };
+  } catch (error) {
+    return { missing: (error as Error).message };
   }
 }
 
@@ -73,7 +87,7 @@ before(async () => {
       '/boot/to': to.path,
       '/boot/luo-v6': join(folder, 'luo'),
       '/boot/kho-v3': join(folder, 'kho'),
-      ...(debian === undefined ? {} : { '/boot/debian': debian }),
+      ...('path' in debian ? { '/boot/debian': debian.path } : {}),
     },
   });
   await vm.untilState('normal');
@@ -140,7 +154,7 @@ test('a KHO of another version, which would lose everything without a word, is r
 
 test(
   'Debian’s own kernel, without live update, is refused',
-  { skip: debian === undefined && 'no Debian kernel can be had here' },
+  { skip: 'missing' in debian && `Debian's own kernel cannot be had here: ${debian.missing}` },
   async () => {
     const { code, report } = await preflight(['/boot/debian']);
     assert.equal(code, 1);

@@ -9,6 +9,7 @@
  */
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { LuoError } from '../base/errors.js';
 import type { Outcome } from '../base/words.js';
 import type { KeeperParams } from '../protocol/spec.js';
@@ -39,6 +40,9 @@ export interface CustodyOptions {
 /** How long the keeper may take to tell the status of a process that is dead by its pidfd. */
 const EXIT_STATUS_MS = 1000;
 const GET_MANY = 200;
+/** So many new keepers in a row may die while they are refilled. */
+const KEEPER_TRIES = 5;
+const KEEPER_AGAIN_MS = 100;
 /** In the keeper while it is being refilled: what it holds is not everything. */
 export const REFILLING_ENTRY = 'luod/refilling';
 /** Owner of session fds in the keeper's table. */
@@ -308,19 +312,35 @@ export class Custody {
     void this.#keeper.forget(pid).catch(() => undefined);
   }
 
-  /** Start a new keeper and give it everything. */
+  /** Start a new keeper and give it everything. One that dies of it is followed by another: what luod has is the only copy now. */
   async #refill(): Promise<void> {
     const { log } = this.#options;
     log.error({ keeper: this.#keeperPid }, 'the keeper is gone; starting a new one and refilling it');
     this.#children.clear();
     try {
-      const [ours, theirs] = socketpair();
-      const [command, ...args] = this.#options.keeperArgv;
-      const child = spawn(command!, args, { detached: true, stdio: ['ignore', 'ignore', 'inherit', theirs.fd] });
-      child.on('error', (error) => log.error({ error: error.message }, 'the new keeper cannot be started'));
-      child.unref();
-      theirs.close();
-      this.#keeper = this.#connect(ours);
+      for (let left = KEEPER_TRIES - 1; !(await this.#refillNew(left)); left -= 1) await sleep(KEEPER_AGAIN_MS);
+    } catch (error) {
+      this.#options.onFatal(
+        new LuoError('KEEPER_LOST', 'the keeper is gone and no new one can be started', { cause: error }),
+      );
+      return;
+    } finally {
+      this.#refilling = undefined;
+    }
+    this.#options.onKeeperReplaced();
+  }
+
+  /** @returns false: it died, and there are tries `left` @throws LuoError it died, and there are none */
+  async #refillNew(left: number): Promise<boolean> {
+    const { log } = this.#options;
+    const [ours, theirs] = socketpair();
+    const [command, ...args] = this.#options.keeperArgv;
+    const child = spawn(command!, args, { detached: true, stdio: ['ignore', 'ignore', 'inherit', theirs.fd] });
+    child.on('error', (error) => log.error({ error: error.message }, 'the new keeper cannot be started'));
+    child.unref();
+    theirs.close();
+    this.#keeper = this.#connect(ours);
+    try {
       await this.#keeper.put({ name: REFILLING_ENTRY, owner: SESSION_OWNER }, []);
       for (const entry of [...this.#entries.values()]) {
         // It may have been dropped or replaced meanwhile; then the keeper was told so.
@@ -335,15 +355,12 @@ export class Custody {
       this.#keeperPid = list.pid;
       this.#fdsMax = list.fdsMax;
       log.warn({ keeper: list.pid, entries: list.entries.length }, 'the new keeper is refilled');
+      return true;
     } catch (error) {
-      this.#options.onFatal(
-        new LuoError('KEEPER_LOST', 'the keeper is gone and no new one can be started', { cause: error }),
-      );
-      return;
-    } finally {
-      this.#refilling = undefined;
+      if (!(error instanceof LuoError && error.code === 'KEEPER_LOST') || left === 0) throw error;
+      log.error({ left }, 'the new keeper is gone too; starting another one');
+      return false;
     }
-    this.#options.onKeeperReplaced();
   }
 
   /** `request`, or the end of the refill that takes its place if the keeper went away meanwhile. */

@@ -189,6 +189,27 @@ test('keeper killed: a new one holds everything, luod replaces itself under it, 
     assert.deepEqual(known.lastExit, { code: null, signal: 'SIGTERM' }, 'that of the new keeper’s child is known');
   }));
 
+test('a new keeper that is killed while it is refilled is followed by another: nothing is lost', () =>
+  withLuod(async (luod) => {
+    const started = await run(luod, 'a', 'exec sleep 1000');
+    const member = new Member(luod, 'm');
+    await member.join();
+    await member.keep('data', 'precious');
+    const before = await status(luod);
+    luod.arm('keeper.put', 'kill');
+    process.kill(before.keeper.pid, 'SIGKILL');
+    const after = await until('a third keeper and another luod', async () => {
+      const now = await status(luod);
+      return now.keeper.pid !== before.keeper.pid && now.luod.pid !== before.luod.pid && now;
+    });
+    const [hit] = luod.hits();
+    assert.deepEqual([hit?.point, hit?.pid === before.keeper.pid], ['keeper.put', false], 'the second one was killed');
+    assert.equal(after.services[0]?.pid, started.pid);
+    assert.deepEqual(after.handles, before.handles);
+    assert.deepEqual([after.keeper.entries, after.keeper.fds], [before.keeper.entries, before.keeper.fds]);
+    member.peer.close();
+  }));
+
 test('the content of what was kept is the same under the third keeper', () =>
   withLuod(async (luod) => {
     const content = 'x'.repeat(100_000);

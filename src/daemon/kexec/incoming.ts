@@ -10,6 +10,7 @@ import { LuoError } from '../../base/errors.js';
 import type { WireError } from '../../base/errors.js';
 import type { Backend, Session } from '../../ports/index.js';
 import type { JournalRecord } from '../../protocol/journal.js';
+import { MANIFEST_SESSION } from '../../protocol/manifest.js';
 import { faultPoint, OwnedFd } from '../../sys/index.js';
 import type { Preserved } from './outgoing.js';
 
@@ -167,7 +168,7 @@ export class IncomingSessions {
       this.#record({ kind: 'kexec.finished', name: session.name });
       await open?.close();
       this.#sessions.delete(session.name);
-      faultPoint('luod.session.finished');
+      faultPoint(session.name === MANIFEST_SESSION ? 'luod.manifest.finished' : 'luod.session.finished');
     }
   }
 

@@ -131,9 +131,10 @@ export class EmulatedMachine {
   /**
    * luoctl load and luoctl kexec, and the next kernel's boot.
    * @param arms of the next kernel
+   * @returns names of the fault points that were passed in the kernel that was left
    * @throws Error luoctl came back: with what it said
    */
-  async kexec(arms: Arms = {}): Promise<void> {
+  async kexec(arms: Arms = {}): Promise<string[]> {
     const next = this.gap + 1;
     await this.load();
     const force = FORCED.flatMap((check) => ['--force', check]);
@@ -141,7 +142,38 @@ export class EmulatedMachine {
       // Whoever leaves a kernel is ended with it.
       if (code !== null) throw new Error(this.#with(`luoctl kexec came back with ${code}: ${out}${err}`));
     });
-    await this.#jumped(next, back, arms);
+    return this.#jumped(next, back, arms);
+  }
+
+  /** luoctl load. @throws Error with what it said */
+  async load(): Promise<void> {
+    const { code, err } = await this.luoctl(['load', this.image, '--cmdline', 'root=/dev/vda liveupdate=on kho=on']);
+    if (code !== 0) throw new Error(this.#with(`luoctl load: ${err}`));
+  }
+
+  /** A kexec that comes back, or that is asked of a luod which is killed. @throws Error there was a jump */
+  async kexecInVain(): Promise<void> {
+    const { gap } = this;
+    await this.load();
+    // Whoever asks is connected to the one that is killed.
+    await this.#askForKexec().catch(() => 'aborted');
+    if (this.gap !== gap) throw new Error(this.#with('there was a jump'));
+  }
+
+  /** A kexec that may come back; in the next kernel nothing is armed. @returns whether there was a jump */
+  async kexecOrBack(): Promise<boolean> {
+    const booted = this.emulator.booted(this.gap + 1).then(() => true);
+    await this.load();
+    const never = new Promise<never>(() => undefined);
+    const jumped = await Promise.race([
+      booted,
+      this.#askForKexec().then(
+        () => false,
+        () => never,
+      ),
+    ]);
+    if (jumped) await this.#boot({});
+    return jumped;
   }
 
   /** Leave by what `leave` does: it resolves when nothing else is to be done for it. */
@@ -179,11 +211,17 @@ export class EmulatedMachine {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
-  async #jumped(generation: number, leaving: Promise<unknown>, arms: Arms): Promise<void> {
+  async #jumped(generation: number, leaving: Promise<unknown>, arms: Arms): Promise<string[]> {
     const never = new Promise<never>(() => undefined);
     await Promise.race([this.emulator.booted(generation), leaving.then(() => never)]);
     leaving.catch(() => undefined);
+    const passed = this.hits().map(({ point }) => point);
     await this.#boot(arms);
+    return passed;
+  }
+
+  async #askForKexec(): Promise<void> {
+    await ask(this.luodFolder, 'kexec', { direct: true, limits: { blackoutMs: 60_000 }, force: FORCED });
   }
 
   async #boot(arms: Arms): Promise<void> {

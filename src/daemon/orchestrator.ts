@@ -218,6 +218,13 @@ export class Orchestrator {
     if (this.#state.stuck.get(participant)) this.dispatch({ type: 'stuckDied', participant });
   }
 
+  /** Members whose successor nobody knows get none any more: whoever could have started it is dead. */
+  unknownSuccessorsDied(): void {
+    for (const { member, replaced } of this.#plan?.members ?? []) {
+      if (replaced && !this.#places.successors.has(member)) this.dispatch({ type: 'died', actor: { member, side: 'new' } });
+    }
+  }
+
   hangup(participant: string): void {
     const actor = this.#places.of(participant);
     if (actor) this.dispatch({ type: 'hangup', actor });

@@ -61,6 +61,7 @@ export class Recovery {
     } else if (fromRemains) orchestrator.dispatch({ type: 'keeperLost' });
     for (const one of dead) services.bury(one, presence.processGone(one.record.id));
     this.#tellDeaths();
+    if (fromRemains) orchestrator.unknownSuccessorsDied();
     presence.giveLostUp();
     processes.resumePlain();
     this.#resumeOwn();
@@ -106,7 +107,7 @@ export class Recovery {
     }
     // Those that were gone before the earlier luod died, too: the engine's records do not tell. After a jump that is whoever has
     // no process in this kernel: one that is being started again is not harmed by it, one that had its go and died is waited for no more.
-    for (const id of orchestrator.actors) {
+    for (const id of [...orchestrator.actors, ...orchestrator.stuck]) {
       if (id === OWN_MEMBER) continue;
       if (!participants.get(id) && !services.instances.byId(id)) orchestrator.died(id);
     }

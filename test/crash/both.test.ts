@@ -5,14 +5,12 @@
 // Method: luod is held still at a point, the keeper is killed, then luod; the clients see who answers.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FaultPoint } from '../../src/base/fault-points.js';
 import type { LuodResult } from '../../src/protocol/spec.js';
 import { startLuod, type TestLuod } from '../../src/testing/index.js';
-import { isAlive, isStopped } from './processes.js';
+import { isAlive, isStopped, killBoth, pidsOf } from './processes.js';
 import { freePort } from './scene.js';
 import { LineClient, Traffic } from './traffic.js';
 import { WORKLOADS } from './workload.js';
@@ -102,22 +100,6 @@ async function assertPeace({ luod, port, traffic }: Stage, label: string): Promi
 
 function servicePids(luod: TestLuod): number[] {
   return luod.leftovers().processes.flatMap(({ pid, command: text }) => (text.includes(program) ? [pid] : []));
-}
-
-function pidsOf(luod: TestLuod): [daemon: number, keeper: number] {
-  const read = (file: string): number => Number(readFileSync(join(luod.dir, file), 'utf8'));
-  return [read('luod.pid'), read('keeper.pid')];
-}
-
-/** Both at once: luod, standing still, sees nothing of the keeper's end. */
-async function killBoth(luod: TestLuod): Promise<void> {
-  const [daemon, keeper] = pidsOf(luod);
-  process.kill(daemon, 'SIGSTOP');
-  while (!isStopped(daemon)) await sleep(1);
-  process.kill(keeper, 'SIGKILL');
-  while (isAlive(keeper)) await sleep(1);
-  process.kill(daemon, 'SIGKILL');
-  while (isAlive(daemon)) await sleep(1);
 }
 
 /** An update in which luod stands still at `point`; then both are killed. */

@@ -1,5 +1,8 @@
-/** What the crash matrix looks up in /proc about processes that it was told of. Never here: ending one by its name. */
+/** What the crash tests look up in /proc about processes that they were told of, and end. Never here: ending one by its name. */
 import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { TestLuod } from '../../src/testing/index.js';
 
 /** The state letter and the parent; undefined: there is no such process. @source proc(5), /proc/PID/stat */
 function stat(pid: number): { readonly state: string; readonly parent: number } | undefined {
@@ -56,4 +59,20 @@ export function signal(pid: number, name: NodeJS.Signals): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
+}
+
+export function pidsOf(luod: TestLuod): [daemon: number, keeper: number] {
+  const read = (file: string): number => Number(readFileSync(join(luod.dir, file), 'utf8'));
+  return [read('luod.pid'), read('keeper.pid')];
+}
+
+/** Both at once: luod, standing still, sees nothing of the keeper's end. */
+export async function killBoth(luod: TestLuod): Promise<void> {
+  const [daemon, keeper] = pidsOf(luod);
+  process.kill(daemon, 'SIGSTOP');
+  while (!isStopped(daemon)) await sleep(1);
+  process.kill(keeper, 'SIGKILL');
+  while (isAlive(keeper)) await sleep(1);
+  process.kill(daemon, 'SIGKILL');
+  while (isAlive(daemon)) await sleep(1);
 }

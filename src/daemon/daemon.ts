@@ -376,12 +376,14 @@ export class Daemon {
 
   /** Start luod on what the keeper holds. @throws LuoError JOURNAL_TOO_NEW, JOURNAL_DAMAGED: nothing was touched */
   static async start(options: DaemonOptions): Promise<Daemon> {
-    const box: { daemon?: Daemon } = {};
+    const box: { daemon?: Daemon; hasBegun?: true; isKeeperNew?: true } = {};
     const custody = await Custody.open(options.channel, {
       log: options.log,
       keeperArgv: options.keeperArgv,
       onKeeperReplaced: () => {
-        if (box.daemon) box.daemon.#selfUpdate.keeperReplaced();
+        box.isKeeperNew = true;
+        // Before, there is no attempt yet that could be told.
+        if (box.hasBegun) box.daemon?.#selfUpdate.keeperReplaced();
       },
       onFatal: (error) => {
         options.log.fatal({ code: error.code }, error.message);
@@ -394,6 +396,8 @@ export class Daemon {
     await daemon.#begin(opened);
     // If an earlier luod died while it refilled the keeper, what it had not given is known to be missing now.
     custody.drop([REFILLING_ENTRY]);
+    box.hasBegun = true;
+    if (box.isKeeperNew) daemon.#selfUpdate.keeperReplaced();
     return daemon;
   }
 

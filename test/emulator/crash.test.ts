@@ -21,6 +21,7 @@ import {
   SERVING_AFTER,
 } from '../vm/crash-rows.js';
 import type { LuodStatus } from '../vm/bed/vm.js';
+import { parentOf } from '../crash/processes.js';
 import { root } from '../vm/bed/root.js';
 import { ask } from '../vm/guest/luod.js';
 import { EmulatedMachine, type Arms } from './bed/machine.js';
@@ -58,11 +59,15 @@ function whole(when: string): Promise<{ status: LuodStatus; found: Found }> {
   });
 }
 
-/** Nothing of the last kernel is held any more: not by luod, not by its keeper, not by the kernel. */
+/**
+ * Nothing of the last kernel is held any more: not by luod, not by its keeper, not by the kernel. And luod, which replaces itself under
+ * a new keeper, has done so.
+ */
 async function nothingLeft(): Promise<void> {
-  const { kexec } = await machine.until('nothing kept that was not kept before', async () => {
+  const { kexec } = await machine.until('nothing kept that was not kept before, by a luod of its keeper', async () => {
     const now = await machine.status();
-    return now.keeper.entries <= peace ? now : undefined;
+    const isOfKeeper = parentOf(now.luod.pid) === now.keeper.pid;
+    return now.keeper.entries <= peace && isOfKeeper ? now : undefined;
   });
   assert.equal(kexec.arrived?.error, undefined);
   assert.throws(() => readFileSync(join(machine.luodFolder, 'arriving')), { code: 'ENOENT' });

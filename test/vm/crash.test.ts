@@ -43,7 +43,7 @@ before(async () => {
   vm = await Vm.start({
     kernel: from,
     luod: '/run/luo',
-    append: 'bed.arm=nothing:delay',
+    append: `bed.arm=${ARMABLE[0]}`,
     files: { '/boot/from': from.path, '/boot/to': to.path },
   });
   await vm.untilState('normal');
@@ -92,6 +92,9 @@ const load = (kernel: string, arms: readonly string[] = []): Promise<unknown> =>
 const kill = (points: readonly FaultPoint[]): string[] => points.map((point) => `${point}:kill`);
 let isInFrom = true;
 
+/** Nothing is armed, and can be. */
+const ARMABLE = ['nothing:delay'];
+
 /** Jump into the other kernel of the two. */
 async function jump(arms: readonly string[]): Promise<Hello> {
   isInFrom = !isInFrom;
@@ -136,7 +139,7 @@ suite('before the jump', () => {
 
 suite('after the jump', () => {
   test('a jump in peace after all that', async () => {
-    const { release } = await jump([]);
+    const { release } = await jump(ARMABLE);
     const { status, found } = await whole(`after ${release}`);
     assert.deepEqual([found.created, found.torn], [false, false]);
     peace = status.keeper.entries;
@@ -147,12 +150,14 @@ suite('after the jump', () => {
     test(`killed at ${point}, before the jump or without it: it comes back to what it had`, async () => {
       await vm.write(`${FAULTS}/${point}`, 'kill');
       const wasInFrom = isInFrom;
-      const came = await jump([]).catch((error: unknown) => {
+      const came = await jump(ARMABLE).catch((error: unknown) => {
         assert.match(String(error), /there was no jump/);
         isInFrom = wasInFrom;
       });
       const { found } = await whole(`after the death at ${point}`);
       assert.deepEqual([found.created, found.torn, found.role], [false, false, 'restart']);
+      if (came) assert.match(await lastLog(), /process ended/);
+      else assert.ok((await hits()).includes(point), 'the point was passed');
       await nothingLeft();
       told(point, 'before', `restarted ${came ? 'after the jump' : 'without a jump'}`);
     });
@@ -161,11 +166,11 @@ suite('after the jump', () => {
   for (const point of KEEPER_BEFORE) {
     test(`killed at ${point}, before anybody freezes: a new keeper is given everything, and all is claimed after the jump`, async () => {
       await vm.write(`${FAULTS}/${point}`, 'kill');
-      await jump([]);
+      await jump(ARMABLE);
       const { found } = await whole(`after the death at ${point}`);
       assert.deepEqual([found.created, found.torn, found.role], [false, false, 'restart']);
       await nothingLeft();
-      assert.match(await vm.must(['luoctl', '--dir', '/run/luo', 'blob', 'get', 'luod-log']), /the keeper is gone/);
+      assert.match(await lastLog(), /the keeper is gone/);
       told(point, 'before', 'all claimed after the jump');
     });
   }
@@ -250,11 +255,15 @@ suite('after the jump', () => {
   }
 });
 
-/** Nothing of the last kernel is held any more. */
+/** What luod had written in the last kernel. */
+const lastLog = (): Promise<string> => vm.must(['luoctl', '--dir', '/run/luo', 'blob', 'get', 'luod-log']);
+
+/** Nothing of the last kernel is held any more, and luod, which replaces itself under a new keeper, has done so. */
 async function nothingLeft(): Promise<void> {
-  const { kexec } = await vm.until('nothing kept that was not kept before', async () => {
+  const { kexec } = await vm.until('nothing kept that was not kept before, by a luod of its keeper', async () => {
     const now = await vm.status();
-    return now.keeper.entries <= peace ? now : undefined;
+    const [, parent] = /\) \S (\d+) /.exec(await vm.read(`/proc/${now.luod.pid}/stat`)) ?? [];
+    return now.keeper.entries <= peace && Number(parent) === now.keeper.pid ? now : undefined;
   });
   assert.equal(kexec.arrived?.error, undefined);
   await assert.rejects(vm.read('/run/luo/arriving'), 'there is nothing that could be lost any more');

@@ -383,7 +383,7 @@ export class Daemon {
       onKeeperReplaced: () => {
         box.isKeeperNew = true;
         // Before, there is no attempt yet that could be told.
-        if (box.hasBegun) box.daemon?.#selfUpdate.keeperReplaced();
+        if (box.hasBegun && box.daemon) box.daemon.#selfUpdate.keeperReplaced();
       },
       onFatal: (error) => {
         options.log.fatal({ code: error.code }, error.message);

@@ -87,10 +87,14 @@ test('nothing is started where nothing was left, nor beside a keeper that lives,
 
 test('a keeper that has ended is dead, although nobody has asked for its status yet', async () => {
   // The parent of the ended one becomes a program that never asks.
-  const ended = `sh -c 'printf luo-keeper > /proc/$$/comm'`;
-  const parent = spawn('/bin/sh', ['-c', `${ended} & echo $!; exec sleep 60`], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const ended = `sh -c 'printf luo-keeper > /proc/$$/comm; read -r _'`;
+  const commands = `exec 3<&0; ${ended} <&3 & echo $!; exec sleep 60 3<&-`;
+  const parent = spawn('/bin/sh', ['-c', commands], { stdio: ['pipe', 'pipe', 'ignore'] });
   const pid = Number(String(((await once(parent.stdout!, 'data')) as [Buffer])[0]));
   try {
+    const isSleep = (): boolean => readFileSync(`/proc/${parent.pid}/comm`, 'utf8') === 'sleep\n';
+    for (let tries = 0; tries < 500 && !isSleep(); tries += 1) await setTimeout(10);
+    parent.stdin!.end();
     const state = (): string => readFileSync(`/proc/${pid}/stat`, 'utf8');
     for (let tries = 0; tries < 500 && !state().includes(') Z '); tries += 1) await setTimeout(10);
     assert.match(state(), /\(luo-keeper\) Z /);

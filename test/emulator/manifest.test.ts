@@ -54,7 +54,7 @@ function groundOf(machine: EmulatedMachine): Ground {
     stopped: () => Promise.resolve(machine.hits().find(({ point }) => point === POINT)?.pid),
     load: () => machine.load(),
     kexecParams: { direct: true, force: [...FORCED] },
-    jump: () => machine.kexec(),
+    jump: () => machine.kexec().then(() => undefined),
     heldSessions: () =>
       Promise.resolve(
         machine.emulator

@@ -145,12 +145,6 @@ export class EmulatedMachine {
     return this.#jumped(next, back, arms);
   }
 
-  /** luoctl load. @throws Error with what it said */
-  async load(): Promise<void> {
-    const { code, err } = await this.luoctl(['load', this.image, '--cmdline', 'root=/dev/vda liveupdate=on kho=on']);
-    if (code !== 0) throw new Error(this.#with(`luoctl load: ${err}`));
-  }
-
   /** A kexec that comes back, or that is asked of a luod which is killed. @throws Error there was a jump */
   async kexecInVain(): Promise<void> {
     const { gap } = this;
@@ -221,7 +215,7 @@ export class EmulatedMachine {
   }
 
   async #askForKexec(): Promise<void> {
-    await ask(this.luodFolder, 'kexec', { direct: true, limits: { blackoutMs: 60_000 }, force: FORCED });
+    await ask(this.luodFolder, 'kexec', { direct: true, limits: { blackoutMs: 60_000 }, force: [...FORCED] });
   }
 
   async #boot(arms: Arms): Promise<void> {

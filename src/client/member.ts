@@ -18,9 +18,11 @@ import type { Gap, Role } from '../base/words.js';
 import type { CallParams, LuodResult } from '../protocol/spec.js';
 import { closeAll, exitNow, faultPoint, type OwnedFd } from '../sys/index.js';
 import type { Responder } from '../transport/index.js';
+import { untilAtRest } from './at-rest.js';
 import { Side, type SideOptions } from './decision.js';
 import { Delegation } from './delegation.js';
 import { wasAskedAgain, type Link } from './link.js';
+import { collectGarbage } from './rehearsal.js';
 import type { CallContext, Started } from './types.js';
 import type { IncomingParcel, Workload } from './workload.js';
 
@@ -210,6 +212,8 @@ export class Member {
     }
     await this.#withContext(params, (context) => this.#workload.restore(context, params.part, parcels));
     if (params.part === 'prepared') {
+      collectGarbage('minor');
+      await untilAtRest();
       this.#pass('new.restore.prepared');
       return reply.result({});
     }

@@ -184,12 +184,14 @@ export class RehearsalStage implements RehearsalContext {
   }
 }
 
-/** Collect garbage now. */
-export function collectGarbage(): void {
-  const global = globalThis as { gc?: () => void };
-  if (global.gc !== undefined) return global.gc();
+type CollectGarbage = (options: { type: 'minor' | 'major' }) => void;
+
+/** Collect garbage now: a collection just after go would be seen by clients. @param type `minor`: of what is young */
+export function collectGarbage(type: 'minor' | 'major'): void {
+  const global = globalThis as { gc?: CollectGarbage };
+  if (global.gc !== undefined) return global.gc({ type });
   setFlagsFromString('--expose-gc');
-  const gc = runInNewContext('gc') as () => void;
+  const gc = runInNewContext('gc') as CollectGarbage;
   setFlagsFromString('--no-expose-gc');
-  gc();
+  gc({ type });
 }

@@ -335,7 +335,7 @@ export class Session implements Luo {
       }
     }
     this.#rehearsals = [];
-    collectGarbage();
+    collectGarbage('major');
   }
 
   // -------------------------------------------------------------------------------------------- names

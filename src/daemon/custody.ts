@@ -3,7 +3,8 @@
  * keeper holds, so that a claim costs no round trip and a keeper that dies can be replaced and refilled.
  *
  * Happy path: `put` mirrors and sends; the channel keeps the order, so that whoever sends a `decide` afterwards need not
- * wait for the answer of a `put` before it. Unhappy path: the channel breaks. A new keeper is started, refilled from the mirror,
+ * wait for the answer of a `put` before it. `putSoon` mirrors, and sends when this turn of the loop is over, or before whatever is
+ * sent to the keeper next. Unhappy path: the channel breaks. A new keeper is started, refilled from the mirror,
  * and `onKeeperReplaced` is called: the decision record of an open attempt is the engine's to open again, and luod
  * replaces itself under the new keeper when it is idle. Requests that were under way are settled by the refill.
  */
@@ -55,7 +56,9 @@ export class Custody {
   readonly #exits = new Map<number, Exit>();
   /** Pids that are children of the present keeper. */
   readonly #children = new Set<number>();
-  #keeper: KeeperClient;
+  /** Of `putSoon`: not sent yet, in order. */
+  #unsent: (() => void)[] = [];
+  #channel: KeeperClient;
   #keeperPid = 0;
   #fdsMax = 0;
   #refilling: Promise<void> | undefined;
@@ -64,7 +67,7 @@ export class Custody {
 
   private constructor(channel: OwnedFd, options: CustodyOptions) {
     this.#options = options;
-    this.#keeper = this.#connect(channel);
+    this.#channel = this.#connect(channel);
   }
 
   /** Read everything that the keeper at the other end of `channel` holds. */
@@ -86,6 +89,18 @@ export class Custody {
       }
     }
     return custody;
+  }
+
+  /** The keeper, which has been sent everything before. */
+  get #keeper(): KeeperClient {
+    this.#sendUnsent();
+    return this.#channel;
+  }
+
+  #sendUnsent(): void {
+    const unsent = this.#unsent;
+    this.#unsent = [];
+    for (const send of unsent) send();
   }
 
   get keeperPid(): number {
@@ -146,6 +161,22 @@ export class Custody {
         throw error;
       },
     );
+  }
+
+  /**
+   * The same for who has something more urgent to send in this turn: mirrored at once. A refusal of the keeper is not told, but a
+   * `decide` afterwards says `lost` when the keeper is.
+   */
+  putSoon(name: string, owner: string, meta: unknown, takenFds: OwnedFd[]): void {
+    this.#entries.set(name, { name, owner, meta, fds: takenFds });
+    this.#unsent.push(() => {
+      // Dropped meanwhile, and never heard of by the keeper.
+      if (this.#entries.get(name)?.fds !== takenFds) return;
+      this.#settled(this.#channel.put({ name, owner, meta }, numbers(takenFds))).catch((error: unknown) => {
+        this.#options.log.error({ error: String(error), name }, 'the keeper did not take an entry');
+      });
+    });
+    setImmediate(() => this.#sendUnsent());
   }
 
   /** Let go of entries; names that are not there are passed over. */
@@ -302,7 +333,7 @@ export class Custody {
       },
     });
     void keeper.closed.then(() => {
-      if (!this.#closing && this.#keeper === keeper) this.#refilling ??= this.#refill();
+      if (!this.#closing && this.#channel === keeper) this.#refilling ??= this.#refill();
     });
     return keeper;
   }
@@ -339,7 +370,9 @@ export class Custody {
     child.on('error', (error) => log.error({ error: error.message }, 'the new keeper cannot be started'));
     child.unref();
     theirs.close();
-    this.#keeper = this.#connect(ours);
+    // The mirror has what was not sent.
+    this.#unsent = [];
+    this.#channel = this.#connect(ours);
     try {
       await this.#keeper.put({ name: REFILLING_ENTRY, owner: SESSION_OWNER }, []);
       for (const entry of [...this.#entries.values()]) {

@@ -200,10 +200,10 @@ export class MemberCalls {
     this.#parcels += 1;
     const name = `${parcelPrefix(effect.attempt, step.member)}${String(this.#parcels).padStart(8, '0')}`;
     const meta: ParcelMeta = { part, step: step.step, parcel: parcel ?? null };
-    // Not awaited: it is mirrored and on its way, ahead of the decision on the same channel. A refusal is an error of the call.
-    const put = this.#options.custody.put(name, participant.owner, meta, answer.fds);
-    if (part === 'prepared') await put;
-    else put.catch(() => undefined);
+    const { custody } = this.#options;
+    if (part === 'prepared') await custody.put(name, participant.owner, meta, answer.fds);
+    // The successor gets it from the mirror, and first; the keeper has it before the decision.
+    else custody.putSoon(name, participant.owner, meta, answer.fds);
   }
 
   #keptFor(effect: CallEffect, owner: string, wasAlive: boolean): Entry[] {
@@ -265,7 +265,7 @@ export class MemberCalls {
           ),
         );
       });
-      peer.request(effect.method, params, { fds }).then(
+      peer.request(effect.method, params, { fds, urgent: IN_BLACKOUT.has(effect.method) }).then(
         (answer) => {
           deadline.cancel();
           if (!late) return resolve(answer);
@@ -329,6 +329,9 @@ export class MemberCalls {
 export function parcelPrefix(attempt: number, member: number): string {
   return `parcel/${attempt}/${member}/`;
 }
+
+/** Calls for whose answer somebody stands still. */
+const IN_BLACKOUT: ReadonlySet<CallEffect['method']> = new Set(['freeze', 'restore', 'go']);
 
 function handlesOf(step: PlanStep): CallParams<'prepare'>['handles'] {
   return step.handles.map((key) => {

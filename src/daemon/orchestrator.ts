@@ -36,6 +36,7 @@ import type {
   PlanMember,
   SettledEffect,
   Shown,
+  Stage,
   StuckRecord,
 } from '../engine/types.js';
 import type { UpdateLimits } from '../protocol/spec.js';
@@ -48,16 +49,11 @@ import type { Logger } from './logger.js';
 import { parcelPrefix } from './member-calls.js';
 import { howFailed, resumedPhase } from './member-words.js';
 import { Places } from './places.js';
+import { ProgressFeed } from './progress.js';
+import type { Progress } from './progress.js';
 import type { Timelines } from './timeline.js';
 import { Waiters } from './waiters.js';
 import type { Settled } from './waiters.js';
-
-export interface Progress {
-  what: string;
-  participant?: string;
-  phase?: string;
-  detail?: unknown;
-}
 
 /** What the orchestrator needs of the rest of the daemon. Participants by their ids. */
 export interface OrchestratorHost {
@@ -93,7 +89,9 @@ export class Orchestrator {
   readonly #waiters = new Waiters();
   readonly #timers = new Map<number, NodeJS.Timeout>();
   readonly #places = new Places();
-  readonly #listeners = new Set<(progress: Progress) => void>();
+  readonly #progress = new ProgressFeed();
+  /** Tells the host of an outcome. */
+  #untold: (() => void) | undefined;
   #plan: Plan | undefined;
   #planOf = 0;
   #key = '';
@@ -173,8 +171,7 @@ export class Orchestrator {
 
   /** Told of everything that happens in attempts, until the returned function is called. */
   onProgress(listener: (progress: Progress) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#progress.listen(listener);
   }
 
   // -------------------------------------------------------------------------------------------- requests
@@ -263,7 +260,7 @@ export class Orchestrator {
       for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
         const { state, effects } = step(this.#state, next);
         this.#state = state;
-        for (const effect of effects) this.#perform(effect);
+        this.#performAll(effects);
       }
     } finally {
       this.#running = false;
@@ -294,7 +291,7 @@ export class Orchestrator {
       if (join) this.#note(begun.attempt, 'arrived', undefined, { ...join, to: release() });
       if (isRecovery) this.#note(begun.attempt, 'luod.recovered', undefined, { stage: state.attempt.stage });
     }
-    for (const effect of effects) this.#perform(effect);
+    this.#performAll(effects);
     this.#dispatchQueued();
   }
 
@@ -319,6 +316,21 @@ export class Orchestrator {
   }
 
   // -------------------------------------------------------------------------------------------- effects
+
+  #performAll(effects: readonly Effect[]): void {
+    for (const effect of effects) {
+      if (effect.type !== 'call') this.#tellOutcome();
+      this.#perform(effect);
+    }
+    this.#tellOutcome();
+  }
+
+  /** What the outcome means for others than the members: after the goes of its step, before everything else. */
+  #tellOutcome(): void {
+    const tell = this.#untold;
+    this.#untold = undefined;
+    tell?.();
+  }
 
   #perform(effect: Effect): void {
     switch (effect.type) {
@@ -371,7 +383,9 @@ export class Orchestrator {
       case 'jump':
         return this.#jump(effect.attempt, effect.id);
       case 'stage':
+        if (this.#plan?.gap === 'handover' && isBlackout(effect.stage)) this.#progress.hold();
         this.#note(this.#state.attempt?.attempt, `stage.${effect.stage}`);
+        if (!isBlackout(effect.stage)) this.#progress.release();
         return;
       case 'outcome':
         this.#note(effect.attempt, 'decided', undefined, { outcome: effect.outcome });
@@ -380,8 +394,7 @@ export class Orchestrator {
           this.#generation += 1;
           this.#generationAttempt = effect.attempt;
         }
-        this.#host.decided(this.#plan!, effect.outcome, this.#places.successors);
-        return;
+        return this.#tellAfterCalls(effect.outcome);
       case 'stuck':
         this.#note(effect.attempt, effect.stuck ? 'stuck' : 'unstuck', effect.participant);
         return;
@@ -394,6 +407,12 @@ export class Orchestrator {
       default:
         return assertNever(effect);
     }
+  }
+
+  /** Members wait for the calls that follow. If luod dies between them and this, the next one does it. */
+  #tellAfterCalls(outcome: Outcome): void {
+    const plan = this.#plan!;
+    this.#untold = () => this.#host.decided(plan, outcome, this.#places.successors);
   }
 
   #jump(attempt: number, id: number): void {
@@ -549,7 +568,7 @@ export class Orchestrator {
     if (phase !== null) progress.phase = phase;
     if (detail !== undefined) progress.detail = detail;
     this.#host.timelines.event(attempt, what, progress);
-    for (const listener of this.#listeners) listener(progress);
+    this.#progress.tell(progress);
   }
 
   #show(): void {
@@ -559,4 +578,9 @@ export class Orchestrator {
     this.#lastShown = text;
     this.#host.changed();
   }
+}
+
+/** Somebody stands still for others. */
+function isBlackout(stage: Stage): boolean {
+  return stage === 'freezing' || stage === 'restoring' || stage === 'deciding' || stage === 'going';
 }

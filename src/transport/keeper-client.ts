@@ -84,7 +84,7 @@ export class KeeperClient {
   /** First writer wins; without `want` only read. @throws LuoError DECISION_NONE, KEEPER_KEY */
   async decide(attempt: number, key: string, want?: Outcome): Promise<Outcome | null> {
     const params = want === undefined ? { attempt, key } : { attempt, key, want };
-    return (await this.call('decide', params)).result.outcome;
+    return (await this.call('decide', params, { urgent: true })).result.outcome;
   }
 
   /** Open the record of an attempt, in a refilled keeper with its outcome. */

@@ -139,13 +139,16 @@ export class LineConnection {
    * Send a line, without its newline. After a close it does nothing; a failure closes the connection and is told to
    * `onClose`.
    * @param fds borrowed: they may be closed as soon as this returns
+   * @param urgent it leaves now, and not with whatever else is sent in this turn of the loop
    */
-  send(line: string, fds?: readonly number[]): void {
+  send(line: string, fds?: readonly number[], urgent = false): void {
     if (!this.#open || this.#outputBroken) return;
     try {
       if (fds === undefined || fds.length === 0) {
         this.#output.addLine(line);
-        if (!this.#outputBlocked) this.#deferFlush();
+        if (this.#outputBlocked) return;
+        if (urgent) this.#flush();
+        else this.#deferFlush();
       } else {
         this.#afterFlush(this.#output.addLineWithFds(line, fds));
       }

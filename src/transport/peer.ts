@@ -29,6 +29,8 @@ export interface RequestOptions {
   readonly deadlineMs?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (data: unknown) => void;
+  /** It leaves now, and not with whatever else is sent in this turn of the loop: somebody waits for it. */
+  readonly urgent?: boolean;
 }
 
 /** A good answer. Its fds are the asker's to close. */
@@ -241,7 +243,7 @@ export class Peer {
         signal.addEventListener('abort', abort, { once: true });
         pending.unlisten = () => signal.removeEventListener('abort', abort);
       }
-      this.connection.send(line, fds);
+      this.connection.send(line, fds, options.urgent);
     });
   }
 

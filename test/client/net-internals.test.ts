@@ -91,7 +91,7 @@ describe('a rehearsal', () => {
     await settled();
     const before = fds();
     await rehearseSwitch({ http: true });
-    collectGarbage();
+    collectGarbage('major');
     await settled();
     assert.equal(fds(), before);
   });

@@ -27,6 +27,8 @@ export class Connection {
   /** Bytes that the old process read and did not handle, until go. */
   #input: Buffer | undefined;
   #sealed = false;
+  /** How much had come and gone when it was noticed that nothing waits. */
+  #noticed: { readonly bytesRead: number; readonly writes: number } | undefined;
 
   constructor(options: { id: number; socket: Socket; handedOver: boolean; http: HttpServer | undefined }) {
     this.id = options.id;
@@ -40,6 +42,32 @@ export class Connection {
   /** False: it ends with this process. */
   get canBeHandedOver(): boolean {
     return !this.socket.destroyed && this.http?.tunnel !== true;
+  }
+
+  /** Remember that nothing waits on it in either direction, if that is so. @param unhandled bytes that the program has not handled */
+  notice(unhandled: Uint8Array | undefined): void {
+    const isEmpty = (unhandled?.byteLength ?? 0) === 0 && this.#hasNothing;
+    this.#noticed = isEmpty ? { bytesRead: this.socket.bytesRead, writes: this.gate.writes } : undefined;
+  }
+
+  /** Nothing was waiting at {@link notice}, and nothing has come or gone since. */
+  get isAsNoticed(): boolean {
+    const noticed = this.#noticed;
+    if (noticed === undefined || noticed.bytesRead !== this.socket.bytesRead) return false;
+    return noticed.writes === this.gate.writes && this.#hasNothing;
+  }
+
+  get #hasNothing(): boolean {
+    const { socket, gate } = this;
+    if (this.http !== undefined || socket.destroyed || this.givenBack !== undefined) return false;
+    // With an encoding, bytes of half a character may wait in the decoder.
+    if (socket.readableEncoding !== null) return false;
+    return socket.readableLength === 0 && gate.unsentBytes === 0 && !gate.ending;
+  }
+
+  /** Of a connection that was handed over, before go: no byte of it waits here. */
+  get isAtRest(): boolean {
+    return this.#input === undefined && this.http === undefined && this.gate.unsentBytes === 0;
   }
 
   /** Nothing of it is being handled. */

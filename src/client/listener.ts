@@ -27,6 +27,8 @@ import {
   socketFd,
 } from './net-internals.js';
 import type { BlobReader, BlobWriter, FrozenConnection, FrozenListener, Packed, PreparedListener } from './parcel.js';
+import { ReadableNow } from './readable-now.js';
+import { SavedSnapshot } from './saved-snapshot.js';
 import type { ConnectionCallbacks, Listener, Saved } from './types.js';
 
 export interface ListenerOptions {
@@ -39,39 +41,10 @@ export interface ListenerOptions {
   readonly pendingOutputBytesMax: number;
 }
 
-type Flat = Readonly<Record<string, unknown>>;
-
-/** A saved value of now, which later changes of the program's own object do not reach. */
-function snapshotOf(saved: Saved): unknown {
-  if (typeof saved !== 'object' || saved === null) return saved;
-  return isFlat(saved) ? { ...saved } : textOf(saved);
-}
-
-function isSameAs(snapshot: unknown, saved: Saved): boolean {
-  if (typeof saved !== 'object' || saved === null) return snapshot === saved;
-  if (typeof snapshot !== 'object' || snapshot === null) return snapshot === textOf(saved);
-  if (!isFlat(saved)) return false;
-  let fields = 0;
-  for (const name in saved) {
-    if ((snapshot as Flat)[name] !== saved[name]) return false;
-    fields += 1;
-  }
-  return fields === Object.keys(snapshot).length;
-}
-
-/** An object of plain values: what most programs save of a connection, and cheap to compare. */
-function isFlat(saved: object): saved is Flat {
-  if (Array.isArray(saved) || saved instanceof Uint8Array) return false;
-  for (const name in saved) {
-    const value = (saved as Flat)[name];
-    if (typeof value === 'object' && value !== null) return false;
-  }
-  return true;
-}
-
-function textOf(saved: Saved): string {
-  return saved instanceof Uint8Array ? `bytes:${Buffer.from(saved).toString('latin1')}` : JSON.stringify(saved);
-}
+/** Of a connection that is at rest. */
+const NOTHING_TAKEN = { fd: -1, chunks: [] } as const;
+/** Connections at rest that are let go together; between two such groups others are served. */
+const RELEASED_TOGETHER = 32;
 
 /** Something that ends its connection when asked to in good order. */
 interface Closable {
@@ -96,8 +69,12 @@ export class LuoListener implements Listener {
   /** What the program is to be told of them, before their first byte. */
   readonly #incomingSaved = new Map<number, Saved>();
   /** Snapshots of what was saved of connections at prepare. */
-  readonly #savedAtPrepare = new Map<number, unknown>();
+  readonly #savedAtPrepare = new Map<number, SavedSnapshot>();
   #lingering: Lingering[] = [];
+  /** Which of the attached connections has something to read. */
+  #readable: ReadableNow | undefined;
+  /** At rest at go, and not let go yet. */
+  #resting: Connection[] = [];
   /** What was given at prepare. */
   #prepared: Set<number> | undefined;
   #nextId = 1;
@@ -140,7 +117,7 @@ export class LuoListener implements Listener {
 
   /** The connections of this moment, with their descriptors (borrowed) in the same order. */
   prepare(fds: number[], blob: BlobWriter): PreparedListener {
-    const { save } = this.#options.connections;
+    const { save, unhandled } = this.#options.connections;
     const ids: number[] = [];
     const saved: (Packed | null)[] = [];
     this.#savedAtPrepare.clear();
@@ -152,7 +129,8 @@ export class LuoListener implements Listener {
       fds.push(fd);
       const value = save?.(connection.socket);
       saved.push(value === undefined ? null : blob.pack(value));
-      if (value !== undefined) this.#savedAtPrepare.set(connection.id, snapshotOf(value));
+      if (value !== undefined) this.#savedAtPrepare.set(connection.id, new SavedSnapshot(value));
+      connection.notice(unhandled?.(connection.socket));
     }
     this.#prepared = new Set(ids);
     return { name: this.name, connections: ids, ...(this.#savedAtPrepare.size === 0 ? {} : { saved }) };
@@ -166,6 +144,7 @@ export class LuoListener implements Listener {
   /** Accept no more and read no more, all in this turn. */
   stop(): void {
     closeListening(this.#server);
+    this.#releaseResting(Infinity);
     for (const connection of this.#connections.values()) connection.stop();
     for (const closable of this.#closables.values()) closable.close();
   }
@@ -203,32 +182,36 @@ export class LuoListener implements Listener {
     const connections: FrozenConnection[] = [];
     for (const connection of this.#connections.values()) {
       connection.gate.hold();
-      const taken = connection.canBeHandedOver ? connection.gate.takeUnsent() : undefined;
+      const wasPrepared = gone.has(connection.id);
+      const isAtRest = wasPrepared && connection.isAsNoticed;
+      const taken = isAtRest ? NOTHING_TAKEN : connection.canBeHandedOver ? connection.gate.takeUnsent() : undefined;
       if (taken === undefined) continue;
-      const isKnown = gone.delete(connection.id);
-      if (!isKnown) fds.push(taken.fd);
-      const entry = this.#freezeOne(connection, taken.chunks, isKnown, blob);
+      gone.delete(connection.id);
+      if (!wasPrepared) fds.push(taken.fd);
+      const entry = this.#freezeOne(connection, isAtRest ? undefined : taken.chunks, wasPrepared, blob);
       if (entry !== undefined) connections.push(entry);
     }
     return { name: this.name, gone: [...gone], connections };
   }
 
+  /** @param output none: it is at rest, without a byte in either direction */
   #freezeOne(
     connection: Connection,
-    output: readonly Buffer[],
+    output: readonly Buffer[] | undefined,
     isKnown: boolean,
     blob: BlobWriter,
   ): FrozenConnection | undefined {
     const { unhandled, save } = this.#options.connections;
     connection.gate.shared = true;
-    const input = blob.add(connection.takeInput(unhandled?.(connection.socket)));
-    const outputBytes = blob.add(...output);
+    const isAtRest = output === undefined;
+    const input = isAtRest ? 0 : blob.add(connection.takeInput(unhandled?.(connection.socket)));
+    const outputBytes = isAtRest ? 0 : blob.add(...output);
     const value = save?.(connection.socket);
-    const wasSaved = isKnown && this.#savedAtPrepare.has(connection.id);
+    const before = isKnown ? this.#savedAtPrepare.get(connection.id) : undefined;
     // What a connection is seldom changes in the moment between prepare and freeze.
-    const isSame = wasSaved && value !== undefined && isSameAs(this.#savedAtPrepare.get(connection.id), value);
+    const isSame = before !== undefined && value !== undefined && before.isSameAs(value);
     const saved = isSame ? undefined : value;
-    const unsaved = wasSaved && value === undefined;
+    const unsaved = before !== undefined && value === undefined;
     const ending = connection.gate.ending;
     if (isKnown && input === 0 && outputBytes === 0 && saved === undefined && !unsaved && !ending) return undefined;
     return {
@@ -295,13 +278,34 @@ export class LuoListener implements Listener {
     this.#incomingSaved.clear();
   }
 
-  /** Serve: what was handed over first, then what waits in the backlog. */
+  /**
+   * Serve: what was handed over first, then what waits in the backlog. Of what was handed over, first that on which a client waits;
+   * those at rest follow in groups, so that the first answers need not wait for all of them.
+   */
   go(): void {
+    const readable = this.#readable?.take();
+    for (const [id, connection] of this.#incoming) {
+      if (readable === undefined || readable.has(id) || !connection.isAtRest) connection.release();
+      else this.#resting.push(connection);
+    }
     this.#incoming.clear();
-    for (const connection of this.#connections.values()) connection.release();
+    this.#readable = undefined;
     for (const lingering of this.#lingering) lingering.go();
     this.#lingering = [];
     this.#listen();
+    this.#releaseLater();
+  }
+
+  #releaseLater(): void {
+    if (this.#resting.length === 0) return;
+    setImmediate(() => {
+      this.#releaseResting(RELEASED_TOGETHER);
+      this.#releaseLater();
+    });
+  }
+
+  #releaseResting(count: number): void {
+    for (const connection of this.#resting.splice(0, count)) connection.release();
   }
 
   /** Accept no more, for good; the connections stay. */
@@ -313,6 +317,8 @@ export class LuoListener implements Listener {
   /** Close all of it, also what is held: descriptors of other processes are not touched. Waits for the sockets' end. */
   async end(): Promise<void> {
     this.close();
+    this.#readable?.close();
+    this.#resting = [];
     for (const lingering of this.#lingering) lingering.close();
     this.#lingering = [];
     await Promise.all(
@@ -325,6 +331,7 @@ export class LuoListener implements Listener {
   }
 
   #attach(id: number, takenFd: OwnedFd): void {
+    (this.#readable ??= new ReadableNow()).add(takenFd.fd, id);
     const socket = attachSocket(takenFd.take(), { allowHalfOpen: halfOpen(this.#server) });
     this.#incoming.set(id, this.#add(socket, true));
     adoptIntoServer(this.#server, socket);

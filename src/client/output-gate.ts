@@ -34,6 +34,8 @@ const NO_CHUNKS: readonly Buffer[] = [];
 export class OutputGate {
   /** Another process has, or may have, a duplicate of this socket. */
   shared = false;
+  /** Writes of the stream so far. */
+  writes = 0;
   readonly #socket: Socket;
   readonly #original: OutputOriginals;
   #held: boolean;
@@ -116,6 +118,7 @@ export class OutputGate {
   }
 
   #submit(write: Write): void {
+    this.writes += 1;
     this.#waiting.push(write);
     this.#advance();
   }

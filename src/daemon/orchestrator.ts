@@ -365,8 +365,7 @@ export class Orchestrator {
       case 'restart':
         return this.#restart(effect);
       case 'dropParcels':
-        this.#host.custody.dropPrefix(parcelPrefix(effect.attempt, effect.member));
-        return this.#later({ type: 'dropped', id: effect.id });
+        return this.#dropParcels(effect);
       case 'timer':
         this.#timers.set(
           effect.id,
@@ -413,6 +412,18 @@ export class Orchestrator {
   #tellAfterCalls(outcome: Outcome): void {
     const plan = this.#plan!;
     this.#untold = () => this.#host.decided(plan, outcome, this.#places.successors);
+  }
+
+  #dropParcels({ attempt, member, id }: Extract<Effect, { type: 'dropParcels' }>): void {
+    const drop = (): void => this.#host.custody.dropPrefix(parcelPrefix(attempt, member));
+    if (this.#goes.isQuiet) {
+      drop();
+      return this.#later({ type: 'dropped', id });
+    }
+    void this.#goes.quiet().then(() => {
+      drop();
+      this.dispatch({ type: 'dropped', id });
+    });
   }
 
   #jump(attempt: number, id: number): void {
@@ -487,7 +498,7 @@ export class Orchestrator {
       passSent(what);
       return sent;
     };
-    const running = effect.method === 'retire' ? this.#goes.answered().then(call) : call();
+    const running = effect.method === 'retire' ? this.#goes.quiet().then(call) : call();
     if (effect.method === 'go') this.#goes.track(running);
     this.#answer(
       running,

@@ -141,6 +141,36 @@ describe('handover of a plain server', () => {
     assert.equal(await staying.ask('PID'), String(next.pid));
   });
 
+  for (const asking of [3, 300]) {
+    test(`of 400 connections ${asking} ask in the blackout, the others rest: all go on, with what they were at freeze`, async () => {
+      const crowd: LineClient[] = [];
+      for (let index = 0; index < 400; index += 1) crowd.push(await open());
+      await Promise.all(crowd.map((client, index) => client.ask(`NAME early${index}`)));
+      const next = await luod.startSuccessor('line-service');
+      const prepared = await luod.prepare(current, next);
+      // Between prepare and freeze: a new name, half a line, an answer that says nothing new.
+      await crowd[0]!.ask('NAME changed');
+      crowd[1]!.write('ECHO two ');
+      await crowd[2]!.ask('ECHO same');
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      const frozen = await luod.freeze(current, { successor: next });
+      for (const client of crowd.slice(100, 100 + asking)) client.write('PID\n');
+      await luod.restore(next, 'frozen', [frozen]);
+      await next.heard('ready');
+      luod.decide('committed');
+      await next.call('go', { attempt: luod.attempt, deadlineMs: 1000 });
+      await current.call('retire', { attempt: luod.attempt, deadlineMs: 1000 });
+      closeAll([...prepared.fds, ...frozen.fds]);
+      current = next;
+      crowd[1]!.write('halves\n');
+      assert.equal(await crowd[1]!.line(), 'two halves');
+      for (const client of crowd.slice(100, 100 + asking)) assert.equal(await client.line(), String(next.pid));
+      const names = await Promise.all(crowd.map((client) => client.ask('WHO')));
+      assert.deepEqual(names, ['changed', ...crowd.slice(1).map((_, index) => `early${index + 1}`)]);
+      for (const client of crowd) client.close();
+    });
+  }
+
   test('a connection that the server closes after prepare ends for its client although others hold it', async () => {
     const client = await open();
     await client.ask('ECHO x');

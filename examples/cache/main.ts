@@ -68,6 +68,7 @@ luo.on('freeze', () => {
 });
 luo.rehearse(rehearse);
 
+console.log(`cache ${settings.versionLabel} (pid ${process.pid}) has its memory`);
 const { generation } = await luo.ready();
 cache.generation = generation;
 const { address, port } = listener.address as AddressInfo;

@@ -71,7 +71,11 @@ export class OutputGate {
 
   /** Bytes that are not in the kernel's hands. */
   get unsentBytes(): number {
-    return length(this.#unsentChunks());
+    return this.#hasNothing ? 0 : length(this.#unsentChunks());
+  }
+
+  get #hasNothing(): boolean {
+    return this.#inFlight === undefined && this.#waiting.length === 0 && this.#socket.writableLength === 0;
   }
 
   /** Let nothing more pass; what is in flight goes on. */
@@ -144,8 +148,7 @@ export class OutputGate {
   }
 
   #unsentChunks(): readonly Buffer[] {
-    if (this.#inFlight === undefined && this.#waiting.length === 0 && this.#socket.writableLength === 0)
-      return NO_CHUNKS;
+    if (this.#hasNothing) return NO_CHUNKS;
     const tail = this.#inFlight === undefined ? 0 : unwrittenBytes(this.#socket);
     return [
       ...(tail > 0 ? lastBytes(this.#inFlight!.chunks, tail) : []),

@@ -36,7 +36,6 @@ import type {
   PlanMember,
   SettledEffect,
   Shown,
-  Stage,
   StuckRecord,
 } from '../engine/types.js';
 import type { UpdateLimits } from '../protocol/spec.js';
@@ -218,7 +217,8 @@ export class Orchestrator {
   /** Members whose successor nobody knows get none any more: whoever could have started it is dead. */
   unknownSuccessorsDied(): void {
     for (const { member, replaced } of this.#plan?.members ?? []) {
-      if (replaced && !this.#places.successors.has(member)) this.dispatch({ type: 'died', actor: { member, side: 'new' } });
+      if (replaced && !this.#places.successors.has(member))
+        this.dispatch({ type: 'died', actor: { member, side: 'new' } });
     }
   }
 
@@ -382,9 +382,8 @@ export class Orchestrator {
       case 'jump':
         return this.#jump(effect.attempt, effect.id);
       case 'stage':
-        if (this.#plan?.gap === 'handover' && isBlackout(effect.stage)) this.#progress.hold();
+        if (this.#plan?.gap === 'handover' && effect.stage === 'freezing') this.#progress.hold();
         this.#note(this.#state.attempt?.attempt, `stage.${effect.stage}`);
-        if (!isBlackout(effect.stage)) this.#progress.release();
         return;
       case 'outcome':
         this.#note(effect.attempt, 'decided', undefined, { outcome: effect.outcome });
@@ -589,9 +588,4 @@ export class Orchestrator {
     this.#lastShown = text;
     this.#host.changed();
   }
-}
-
-/** Somebody stands still for others. */
-function isBlackout(stage: Stage): boolean {
-  return stage === 'freezing' || stage === 'restoring' || stage === 'deciding' || stage === 'going';
 }

@@ -1,6 +1,7 @@
 /**
- * What happens in attempts, told to whoever follows: the one who asked, and watchers. In a blackout it is held back for some
- * milliseconds: each line wakes a process, which on a machine with few processors takes one from those who are waited for.
+ * What happens in attempts, told to whoever follows: the one who asked, and watchers. It is told in groups, some milliseconds later, and
+ * in a blackout later still: each line wakes a process, which on a machine with few processors takes one from those who are
+ * waited for.
  */
 
 export interface Progress {
@@ -10,40 +11,47 @@ export interface Progress {
   detail?: unknown;
 }
 
-/** What is held back is told after this time at the latest, ms, and what follows at once: a long blackout is watched. */
-const HOLD_MS = 20;
+/** What happens within this time is told together, ms. */
+const GROUP_MS = 5;
+/** In a blackout. A longer one is followed while it lasts. */
+const BLACKOUT_MS = 20;
 
 export class ProgressFeed {
   readonly #listeners = new Set<(progress: Progress) => void>();
-  #held: Progress[] | undefined;
+  #untold: Progress[] = [];
   #timer: NodeJS.Timeout | undefined;
+  #untilMs = 0;
 
-  /** Told of everything, in order, until the returned function is called, which tells what is held back first. */
+  /** Told of everything, in order, until the returned function is called; that tells first what was not told yet. */
   listen(listener: (progress: Progress) => void): () => void {
     this.#listeners.add(listener);
     return () => {
-      this.release();
+      this.flush();
       this.#listeners.delete(listener);
     };
   }
 
   tell(progress: Progress): void {
-    if (this.#held !== undefined) this.#held.push(progress);
-    else for (const listener of this.#listeners) listener(progress);
+    if (this.#listeners.size === 0) return;
+    this.#untold.push(progress);
+    this.#timer ??= setTimeout(() => this.flush(), Math.max(GROUP_MS, this.#untilMs - performance.now()));
   }
 
-  /** The blackout begins. */
+  /** A blackout begins: what was not told yet, and what follows, waits for 20 ms. */
   hold(): void {
-    if (this.#held !== undefined) return;
-    this.#held = [];
-    this.#timer = setTimeout(() => this.release(), HOLD_MS);
+    this.#untilMs = performance.now() + BLACKOUT_MS;
+    if (this.#timer === undefined) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.flush(), BLACKOUT_MS);
   }
 
-  /** It is over. */
-  release(): void {
+  /** Tell now what was not told yet. */
+  flush(): void {
     clearTimeout(this.#timer);
-    const held = this.#held ?? [];
-    this.#held = undefined;
-    for (const progress of held) this.tell(progress);
+    this.#timer = undefined;
+    this.#untilMs = 0;
+    const untold = this.#untold;
+    this.#untold = [];
+    for (const progress of untold) for (const listener of this.#listeners) listener(progress);
   }
 }

@@ -1,46 +1,53 @@
-// Goal: whoever follows an update hears of everything, in order; in a blackout later, but not much later. Method: a clock that is told.
+// Goal: whoever follows an update hears of everything, in order, and soon; in a blackout a little later. Method: a clock that is told.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { test, type TestContext } from 'node:test';
 import { ProgressFeed } from '../../src/daemon/progress.js';
 
-function follow(feed: ProgressFeed): { heard: string[]; end: () => void } {
+function follow(context: TestContext): { feed: ProgressFeed; heard: string[]; end: () => void } {
+  context.mock.timers.enable({ apis: ['setTimeout'] });
+  const feed = new ProgressFeed();
   const heard: string[] = [];
-  return { heard, end: feed.listen(({ what }) => heard.push(what)) };
+  return { feed, heard, end: feed.listen(({ what }) => heard.push(what)) };
 }
 
-test('what happens in a blackout is told when that is over, in its order', () => {
-  const feed = new ProgressFeed();
-  const { heard } = follow(feed);
+test('what happens at the same time is told together, soon', (context) => {
+  const { feed, heard } = follow(context);
+  feed.tell({ what: 'standby' });
+  feed.tell({ what: 'prepare' });
+  assert.deepEqual(heard, []);
+  context.mock.timers.tick(5);
+  assert.deepEqual(heard, ['standby', 'prepare']);
+});
+
+test('in a blackout it waits for the end, also what came just before', (context) => {
+  const { feed, heard } = follow(context);
   feed.tell({ what: 'prepared' });
   feed.hold();
   feed.tell({ what: 'freeze' });
-  feed.hold();
+  context.mock.timers.tick(19);
   feed.tell({ what: 'go' });
-  assert.deepEqual(heard, ['prepared']);
-  feed.release();
-  feed.tell({ what: 'finish' });
-  assert.deepEqual(heard, ['prepared', 'freeze', 'go', 'finish']);
+  assert.deepEqual(heard, []);
+  feed.flush();
+  assert.deepEqual(heard, ['prepared', 'freeze', 'go']);
 });
 
-test('a long blackout is followed as it goes on', (context) => {
-  context.mock.timers.enable({ apis: ['setTimeout'] });
-  const feed = new ProgressFeed();
-  const { heard } = follow(feed);
+test('a long blackout is followed while it lasts', (context) => {
+  const { feed, heard } = follow(context);
+  feed.tell({ what: 'prepared' });
   feed.hold();
   feed.tell({ what: 'freeze' });
   context.mock.timers.tick(20);
-  assert.deepEqual(heard, ['freeze']);
+  assert.deepEqual(heard, ['prepared', 'freeze']);
   feed.tell({ what: 'frozen' });
-  assert.deepEqual(heard, ['freeze', 'frozen']);
+  context.mock.timers.tick(5);
+  assert.deepEqual(heard, ['prepared', 'freeze', 'frozen']);
 });
 
-test('who follows no longer has heard of everything until then', () => {
-  const feed = new ProgressFeed();
-  const { heard, end } = follow(feed);
-  feed.hold();
+test('who follows no longer has heard of everything until then, and of nothing after', (context) => {
+  const { feed, heard, end } = follow(context);
   feed.tell({ what: 'freeze' });
   end();
   feed.tell({ what: 'go' });
-  feed.release();
+  context.mock.timers.tick(20);
   assert.deepEqual(heard, ['freeze']);
 });

@@ -17,12 +17,13 @@ let failed = true;
 let edu: Place;
 let crowded: Place;
 let card: Place;
+let spare: Place;
 
 const found = async (name: string): Promise<DevicesFound> =>
   JSON.parse(await vm.read(`/run/p/${name}.json`)) as DevicesFound;
-const find = async ([vendor, product]: readonly [string, string], butFor = ''): Promise<Place> => {
+const find = async ([vendor, product]: readonly [string, string], ...butFor: readonly Place[]): Promise<Place> => {
   const names = (await vm.must(['ls', '/sys/bus/pci/devices'])).trim().split(/\s+/);
-  const all = names.filter((name) => name !== butFor);
+  const all = names.filter((name) => !butFor.some(({ address }) => address === name));
   return vm.run(MODULE, 'place', [vendor, product, all]);
 };
 const start = (name: string, options: object): Promise<string> => {
@@ -43,11 +44,13 @@ before(async () => {
         device: 'pcie-root-port',
         children: [{ device: 'pcie-pci-bridge', children: [{ device: 'edu' }, { device: 'e1000' }] }],
       },
+      eduBehindBridge(),
     ],
   });
   await vm.untilState('normal');
   edu = await find(EDU);
-  crowded = await find(EDU, edu.address);
+  crowded = await find(EDU, edu);
+  spare = await find(EDU, edu, crowded);
   card = await find(CARD);
 });
 after(() => vm.stop(failed));
@@ -70,7 +73,7 @@ test('what becomes of it over a kexec is said from what sysfs says of it', () =>
 
 test('the plan goes from the memory over the devices, leaf to root, to the global that they need', async () => {
   await start('tree', { devices: tree() });
-  await start('lost', { devices: [card.address], neverClaims: true });
+  await start('lost', { devices: [card.address, spare.address], neverClaims: true });
   const { steps } = await vm.luoctlJson<{ steps: { handles: string[] }[] }>(['plan', '--gap', 'kexec']);
   const order = steps.flatMap((step) => step.handles).filter((handle) => handle.startsWith('0:tree/'));
   assert.deepEqual(
@@ -90,9 +93,12 @@ test('what the kernel drives, and what others hang on, is not reset; what nobody
   assert.equal(await vm.run(MODULE, 'busMaster', [card.address]), true, 'it was not touched');
   assert.deepEqual(await vm.run(MODULE, 'reset', [edu.ancestors[0]]), { code: 'HANDLE_BUSY' });
   await vm.run(MODULE, 'busMaster', [edu.address, true]);
+  await vm.run(MODULE, 'mark', [edu.address]);
+  assert.equal(await vm.run(MODULE, 'isMarked', [edu.address]), true);
   assert.deepEqual(edu.resetMethods, ['bus']);
   assert.deepEqual(await vm.run(MODULE, 'reset', [edu.address]), { method: 'bus', busMasterOff: true });
   assert.equal(await vm.run(MODULE, 'busMaster', [edu.address]), false);
+  assert.equal(await vm.run(MODULE, 'isMarked', [edu.address]), false, 'what it held is gone');
 });
 
 test('one that can be reset only with its bus, and shares it, is an error; its DMA is off all the same', async () => {
@@ -104,9 +110,11 @@ test('one that can be reset only with its bus, and shares it, is an error; its D
 
 test('one whose reset methods are emptied has only its DMA switched off, and the answer says so', async () => {
   await vm.run(MODULE, 'busMaster', [edu.address, true]);
+  await vm.run(MODULE, 'mark', [edu.address]);
   await vm.run(MODULE, 'emptyResetMethods', [edu.address]);
   assert.deepEqual(await vm.run(MODULE, 'reset', [edu.address]), { method: 'none', busMasterOff: true });
   assert.equal(await vm.run(MODULE, 'busMaster', [edu.address]), false);
+  assert.equal(await vm.run(MODULE, 'isMarked', [edu.address]), true);
   // For the next kernel to undo.
   await vm.run(MODULE, 'busMaster', [edu.address, true]);
 });
@@ -137,5 +145,37 @@ test('a device whose owner came back and did not claim it waits, by name', async
   const { handles } = await vm.luoctlJson<LuodStatus>(['status']);
   const handle = handles.find((one) => one.owner === '0:lost' && one.name === card.address);
   assert.deepEqual([handle?.kind, handle?.claimed], ['device', false]);
+});
+
+test('at finish what nobody claimed is reset, as the device itself shows; what is claimed, or driven by the kernel, is not', async () => {
+  for (const { address } of [edu, spare]) {
+    await vm.run(MODULE, 'busMaster', [address, true]);
+    await vm.run(MODULE, 'mark', [address]);
+  }
+  const { kexec } = await vm.status();
+  for (const { handle } of kexec.unclaimed) await vm.must(['luoctl', '--dir', '/run/luo', 'discard', handle]);
+  await vm.untilState('normal');
+  // With each goes what it hangs on, which the kernel drives.
+  const names = [card, spare].flatMap(({ address, ancestors }) => [
+    address,
+    ...ancestors.filter((name) => name.includes('.')),
+  ]);
+  const resets = await vm.until('all of them', async () => {
+    const { resets: done = [] } = (await vm.status()).kexec;
+    return done.length >= names.length ? done : undefined;
+  });
+  assert.deepEqual(
+    resets.map(({ handle, method, busMasterOff, error }) => [handle, method, busMasterOff, error?.code]).sort(),
+    names
+      .map((name) => [
+        `0:lost/device:${name}`,
+        ...(name === spare.address ? ['bus', true, undefined] : [null, false, 'HANDLE_BUSY']),
+      ])
+      .sort(),
+  );
+  const stateOf = async ({ address }: Place): Promise<unknown[]> =>
+    Promise.all(['busMaster', 'isMarked'].map((what) => vm.run<boolean>(MODULE, what, [address])));
+  assert.deepEqual(await stateOf(spare), [false, false]);
+  assert.deepEqual(await stateOf(edu), [true, true]);
   failed = false;
 });

@@ -33,6 +33,9 @@ interface Options {
 const DEVICES = '/sys/bus/pci/devices';
 const COMMAND_AT = 4;
 const MASTER = 4;
+const CAPABILITIES_AT = 0x34;
+const MSI = 5;
+const MARK = 0x5ca1ab10;
 
 async function participate(name: string, { devices, neverClaims }: Options): Promise<void> {
   const luo = await join();
@@ -100,15 +103,49 @@ export function place(vendor: string, product: string, among: readonly string[])
 }
 
 export function busMaster(address: string, on?: boolean): boolean {
+  return inConfig(address, (read, write) => {
+    const value = read(COMMAND_AT, 2);
+    if (on === undefined) return (value & MASTER) !== 0;
+    write(COMMAND_AT, 2, on ? value | MASTER : value & ~MASTER);
+    return on;
+  });
+}
+
+/**
+ * Leave something in the device that only a reset takes away: the address of its messages, while it sends none. The kernel, which
+ * puts most of the configuration back after a reset, does not know of it.
+ * @source include/uapi/linux/pci_regs.h: PCI_CAPABILITY_LIST, PCI_CAP_ID_MSI, PCI_MSI_ADDRESS_LO
+ */
+export function mark(address: string): void {
+  inConfig(address, (read, write) => write(messageAddressAt(read), 4, MARK));
+}
+
+/** Is it still there? */
+export function isMarked(address: string): boolean {
+  return inConfig(address, (read) => read(messageAddressAt(read), 4) === MARK);
+}
+
+function messageAddressAt(read: ConfigRead): number {
+  for (let at = read(CAPABILITIES_AT, 1); at !== 0; at = read(at + 1, 1)) if (read(at, 1) === MSI) return at + 4;
+  throw new Error('the device sends no messages');
+}
+
+type ConfigRead = (offset: number, sizeBytes: number) => number;
+type ConfigWrite = (offset: number, sizeBytes: number, value: number) => void;
+
+function inConfig<T>(address: string, work: (read: ConfigRead, write: ConfigWrite) => T): T {
   const fd = openSync(joinPath(DEVICES, address, 'config'), 'r+');
   try {
-    const command = Buffer.alloc(2);
-    readSync(fd, command, 0, 2, COMMAND_AT);
-    const value = command.readUInt16LE();
-    if (on === undefined) return (value & MASTER) !== 0;
-    command.writeUInt16LE(on ? value | MASTER : value & ~MASTER);
-    writeSync(fd, command, 0, 2, COMMAND_AT);
-    return on;
+    const read: ConfigRead = (offset, sizeBytes) => {
+      const bytes = Buffer.alloc(sizeBytes);
+      readSync(fd, bytes, 0, sizeBytes, offset);
+      return bytes.readUIntLE(0, sizeBytes);
+    };
+    return work(read, (offset, sizeBytes, value) => {
+      const bytes = Buffer.alloc(sizeBytes);
+      bytes.writeUIntLE(value, 0, sizeBytes);
+      writeSync(fd, bytes, 0, sizeBytes, offset);
+    });
   } finally {
     closeSync(fd);
   }

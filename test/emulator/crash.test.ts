@@ -150,7 +150,8 @@ suite(
     for (const point of EITHER_WAY) {
       test(`at ${point}, before the jump or without it: it comes back to what it had`, async () => {
         machine.arm(killed([point]));
-        const jumped = await machine.kexecOrBack();
+        const { jumped, passed } = await machine.kexecOrBack();
+        assert.ok(passed.includes(point), 'the point was passed');
         const { found } = await whole(jumped ? 'after the jump' : 'without a jump');
         assert.deepEqual([found.created, found.torn, found.role], [false, false, 'restart']);
         await nothingLeft();

@@ -154,8 +154,11 @@ export class EmulatedMachine {
     if (this.gap !== gap) throw new Error(this.#with('there was a jump'));
   }
 
-  /** A kexec that may come back; in the next kernel nothing is armed. @returns whether there was a jump */
-  async kexecOrBack(): Promise<boolean> {
+  /**
+   * A kexec that may come back; in the next kernel nothing is armed.
+   * @returns whether there was a jump, and names of the fault points that were passed before
+   */
+  async kexecOrBack(): Promise<{ jumped: boolean; passed: string[] }> {
     const booted = this.emulator.booted(this.gap + 1).then(() => true);
     await this.load();
     const never = new Promise<never>(() => undefined);
@@ -166,8 +169,9 @@ export class EmulatedMachine {
         () => never,
       ),
     ]);
+    const passed = this.hits().map(({ point }) => point);
     if (jumped) await this.#boot({});
-    return jumped;
+    return { jumped, passed };
   }
 
   /** Leave by what `leave` does: it resolves when nothing else is to be done for it. */

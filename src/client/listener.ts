@@ -41,10 +41,12 @@ export interface ListenerOptions {
   readonly pendingOutputBytesMax: number;
 }
 
-/** Of a connection that is at rest. */
-const NOTHING_TAKEN = { fd: -1, chunks: [] } as const;
-/** Connections at rest that are let go together; between two such groups others are served. */
-const RELEASED_TOGETHER = 32;
+/** Connections that are let go, or looked at, together; between two such groups others are served. */
+const TOGETHER = 32;
+/** So many connections are a crowd, which a freeze is rehearsed for. */
+const CROWD = 100;
+/** How often a connection is looked at in a rehearsal of the freeze. */
+const REHEARSAL_LOOKS = 3000;
 
 /** Something that ends its connection when asked to in good order. */
 interface Closable {
@@ -133,7 +135,26 @@ export class LuoListener implements Listener {
       connection.notice(unhandled?.(connection.socket));
     }
     this.#prepared = new Set(ids);
+    if (ids.length >= CROWD) setImmediate(() => this.#rehearseFreeze([...this.#connections.values()], 0));
     return { name: this.name, connections: ids, ...(this.#savedAtPrepare.size === 0 ? {} : { saved }) };
+  }
+
+  /**
+   * Look at a crowd of connections as a freeze will, some at a time, until the engine has compiled what does it: in the freeze itself
+   * each of them would cost several times as much.
+   */
+  #rehearseFreeze(crowd: readonly Connection[], looks: number): void {
+    if (this.#prepared === undefined || looks >= REHEARSAL_LOOKS) return;
+    for (let index = 0; index < TOGETHER; index += 1) this.#isUnchanged(crowd[(looks + index) % crowd.length]!);
+    setImmediate(() => this.#rehearseFreeze(crowd, looks + TOGETHER));
+  }
+
+  /** Nothing of it has changed since prepare, so that nothing of it has to travel. */
+  #isUnchanged(connection: Connection): boolean {
+    if (!connection.isAsNoticed || this.#prepared?.has(connection.id) !== true) return false;
+    const value = this.#options.connections.save?.(connection.socket);
+    const before = this.#savedAtPrepare.get(connection.id);
+    return before === undefined || value === undefined ? before === value : before.isSameAs(value);
   }
 
   /** The prepare is off. */
@@ -184,30 +205,30 @@ export class LuoListener implements Listener {
     const connections: FrozenConnection[] = [];
     for (const connection of this.#connections.values()) {
       connection.gate.hold();
-      const wasPrepared = gone.has(connection.id);
-      const isAtRest = wasPrepared && connection.isAsNoticed;
-      const taken = isAtRest ? NOTHING_TAKEN : connection.canBeHandedOver ? connection.gate.takeUnsent() : undefined;
+      if (this.#isUnchanged(connection)) {
+        gone.delete(connection.id);
+        continue;
+      }
+      const taken = connection.canBeHandedOver ? connection.gate.takeUnsent() : undefined;
       if (taken === undefined) continue;
-      gone.delete(connection.id);
-      if (!wasPrepared) fds.push(taken.fd);
-      const entry = this.#freezeOne(connection, isAtRest ? undefined : taken.chunks, wasPrepared, blob);
+      const isKnown = gone.delete(connection.id);
+      if (!isKnown) fds.push(taken.fd);
+      const entry = this.#freezeOne(connection, taken.chunks, isKnown, blob);
       if (entry !== undefined) connections.push(entry);
     }
     return { name: this.name, gone: [...gone], connections };
   }
 
-  /** @param output none: it is at rest, without a byte in either direction */
   #freezeOne(
     connection: Connection,
-    output: readonly Buffer[] | undefined,
+    output: readonly Buffer[],
     isKnown: boolean,
     blob: BlobWriter,
   ): FrozenConnection | undefined {
     const { unhandled, save } = this.#options.connections;
     connection.gate.shared = true;
-    const isAtRest = output === undefined;
-    const input = isAtRest ? 0 : blob.add(connection.takeInput(unhandled?.(connection.socket)));
-    const outputBytes = isAtRest ? 0 : blob.add(...output);
+    const input = blob.add(connection.takeInput(unhandled?.(connection.socket)));
+    const outputBytes = blob.add(...output);
     const value = save?.(connection.socket);
     const before = isKnown ? this.#savedAtPrepare.get(connection.id) : undefined;
     // What a connection is seldom changes in the moment between prepare and freeze.
@@ -301,7 +322,7 @@ export class LuoListener implements Listener {
   #releaseLater(): void {
     if (this.#resting.length === 0) return;
     setImmediate(() => {
-      this.#releaseResting(RELEASED_TOGETHER);
+      this.#releaseResting(TOGETHER);
       this.#releaseLater();
     });
   }

@@ -221,7 +221,7 @@ test('a signal reaches the main process, and a wrong one nobody', async () => {
 
 test('restart `no` leaves an ended service alone, `on-failure` a good end, and `always` none', async () => {
   const log = join(luod.scratch, 'starts');
-  const script = (code: number): string => `echo $0 >> ${log}.$LUO_SERVICE; sleep 0.3; exit ${code}`;
+  const script = (code: number): string => `echo $0 >> ${log}.$LUO_SERVICE; sleep 1; exit ${code}`;
   await run(luod, 'r-no', script(1), { restart: 'no' });
   await run(luod, 'r-good', script(0), { restart: 'on-failure' });
   await run(luod, 'r-bad', script(1), { restart: 'on-failure' });

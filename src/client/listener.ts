@@ -47,6 +47,8 @@ const TOGETHER = 32;
 const CROWD = 100;
 /** How often a connection is looked at in a rehearsal of the freeze. */
 const REHEARSAL_LOOKS = 3000;
+/** At most so long in all, ms: what the program saves of a connection may be a lot. */
+const REHEARSAL_MS = 15;
 
 /** Something that ends its connection when asked to in good order. */
 interface Closable {
@@ -135,7 +137,7 @@ export class LuoListener implements Listener {
       connection.notice(unhandled?.(connection.socket));
     }
     this.#prepared = new Set(ids);
-    if (ids.length >= CROWD) setImmediate(() => this.#rehearseFreeze([...this.#connections.values()], 0));
+    if (ids.length >= CROWD) setImmediate(() => this.#rehearseFreeze([...this.#connections.values()], 0, 0));
     return { name: this.name, connections: ids, ...(this.#savedAtPrepare.size === 0 ? {} : { saved }) };
   }
 
@@ -143,10 +145,12 @@ export class LuoListener implements Listener {
    * Look at a crowd of connections as a freeze will, some at a time, until the engine has compiled what does it: in the freeze itself
    * each of them would cost several times as much.
    */
-  #rehearseFreeze(crowd: readonly Connection[], looks: number): void {
-    if (this.#prepared === undefined || looks >= REHEARSAL_LOOKS) return;
+  #rehearseFreeze(crowd: readonly Connection[], looks: number, spentMs: number): void {
+    if (this.#prepared === undefined || looks >= REHEARSAL_LOOKS || spentMs >= REHEARSAL_MS) return;
+    const begin = performance.now();
     for (let index = 0; index < TOGETHER; index += 1) this.#isUnchanged(crowd[(looks + index) % crowd.length]!);
-    setImmediate(() => this.#rehearseFreeze(crowd, looks + TOGETHER));
+    const spent = spentMs + performance.now() - begin;
+    setImmediate(() => this.#rehearseFreeze(crowd, looks + TOGETHER, spent));
   }
 
   /** Nothing of it has changed since prepare, so that nothing of it has to travel. */
@@ -308,6 +312,7 @@ export class LuoListener implements Listener {
   go(): void {
     const readable = this.#readable?.take();
     for (const [id, connection] of this.#incoming) {
+      if (connection.socket.destroyed) continue;
       if (readable === undefined || readable.has(id) || !connection.isAtRest) connection.release();
       else this.#resting.push(connection);
     }

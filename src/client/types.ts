@@ -111,9 +111,12 @@ export interface Memory {
 }
 
 export interface ConnectionCallbacks {
-  /** At freeze: bytes that were read from the socket and not yet handled; the successor reads them first. */
+  /** Bytes that were read from the socket and not yet handled; the successor reads first those of the freeze. Asked as `save` is. */
   readonly unhandled?: (socket: Socket) => Uint8Array | undefined;
-  /** What the successor must know of this connection. Asked at prepare and again at freeze; the last answer counts. */
+  /**
+   * What the successor must know of this connection. Asked at prepare, at freeze, and with many connections some times between; the
+   * last answer counts. To be asked changes nothing.
+   */
   readonly save?: (socket: Socket) => Saved | undefined;
   /** In the successor, once, before the connection's first byte: what `save` gave last. */
   readonly restore?: (socket: Socket, saved: Saved) => void;

@@ -65,7 +65,7 @@ export async function checkTarget(input: PreflightInput, machine: Machine): Prom
           `'${target.kernel}' is no 64-bit kernel`,
           'another architecture cannot take over memory',
         ),
-    ...(facts ? abiChecks(facts, machine) : [unreadable(unpacked.ok ? '' : unpacked.reason)]),
+    ...(facts ? abiChecks(facts, machine) : [unreadable(unpacked.ok ? '' : unpacked.reason, header.release)]),
     ...(facts ? [configCheck(facts)] : []),
     commandLineCheck(target.cmdline, facts?.config ?? null),
     initrdCheck(target.initrd, target.cmdline),
@@ -96,12 +96,22 @@ function targetOf(input: PreflightInput, machine: Machine): { target: Target | u
   };
 }
 
-function unreadable(reason: string): PreflightCheck {
+/** Not known is not good enough: a kernel of another ABI loses everything. */
+function unreadable(reason: string, release: string | null): PreflightCheck {
+  const [major = 0, minor = 0] = (release ?? '').split('.').map(Number);
+  if (release !== null && (major < 6 || (major === 6 && minor < 19))) {
+    return finding(
+      'luo-abi',
+      'fail',
+      `Linux ${release} has no live update: it would boot cold, and everything would be lost`,
+      'use Linux 6.19 or later with CONFIG_LIVEUPDATE',
+    );
+  }
   return finding(
     'luo-abi',
-    'warn',
+    'fail',
     `the next kernel cannot be looked at: ${reason}`,
-    'make sure that both have the same ABI strings',
+    'install what unpacks it; or force this check, if you know that both kernels have the same ABI strings',
   );
 }
 

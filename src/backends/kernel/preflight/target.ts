@@ -96,7 +96,6 @@ function targetOf(input: PreflightInput, machine: Machine): { target: Target | u
   };
 }
 
-/** Not known is not good enough: a kernel of another ABI loses everything. */
 function unreadable(reason: string, release: string | null): PreflightCheck {
   const [major = 0, minor = 0] = (release ?? '').split('.').map(Number);
   if (release !== null && (major < 6 || (major === 6 && minor < 19))) {
@@ -109,9 +108,9 @@ function unreadable(reason: string, release: string | null): PreflightCheck {
   }
   return finding(
     'luo-abi',
-    'fail',
+    'warn',
     `the next kernel cannot be looked at: ${reason}`,
-    'install what unpacks it; or force this check, if you know that both kernels have the same ABI strings',
+    'make sure that both have the same ABI strings',
   );
 }
 

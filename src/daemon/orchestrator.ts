@@ -3,9 +3,9 @@
  * about updates; src/engine does. What it adds are processes, fds, clocks and the keeper.
  *
  * Order: `dispatch` queues; one loop steps the engine and performs the effects of each step in their order. The journal
- * is written synchronously, so that `journaled` is back before the next effect. A parcel is mirrored and sent to the
- * keeper before its answer reaches the engine; the channel to the keeper keeps the order, so that it precedes the
- * decision without another round trip in the blackout.
+ * is written synchronously, so that `journaled` is back before the next effect. A parcel is mirrored before
+ * its answer reaches the engine; that of a prepare is then in the keeper, that of a freeze is sent when the successor has it, and
+ * before the decision (custody.ts). What an outcome means for others than the members is told after the calls of its step.
  * A retire is held back for the goes of its attempt (goes.ts).
  */
 import { randomBytes } from 'node:crypto';

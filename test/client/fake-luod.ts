@@ -268,17 +268,27 @@ export class FakeLuod {
     return record.outcome;
   }
 
+  /** What follows the freeze of an update that is committed: the successor has its go, the old process is retired. */
+  async commit(
+    old: FakeMember,
+    next: FakeMember,
+    taken: { readonly prepared: Parcel; readonly frozen: Parcel },
+    goMs = 1000,
+  ): Promise<void> {
+    await this.restore(next, 'frozen', [taken.frozen]);
+    await next.heard('ready');
+    this.decide('committed');
+    await next.call('go', { attempt: this.attempt, deadlineMs: goMs });
+    await old.call('retire', { attempt: this.attempt, deadlineMs: 1000 });
+    closeAll([...taken.prepared.fds, ...taken.frozen.fds]);
+  }
+
   /** A whole update that goes well. */
   async update(old: FakeMember, program: string, env: Record<string, string> = {}): Promise<FakeMember> {
     const next = await this.startSuccessor(program, env);
     const prepared = await this.prepare(old, next);
     const frozen = await this.freeze(old, { successor: next });
-    await this.restore(next, 'frozen', [frozen]);
-    await next.heard('ready');
-    this.decide('committed');
-    await next.call('go', { attempt: this.attempt, deadlineMs: 10_000 });
-    await old.call('retire', { attempt: this.attempt, deadlineMs: 1000 });
-    closeAll([...prepared.fds, ...frozen.fds]);
+    await this.commit(old, next, { prepared, frozen }, 10_000);
     await next.call('finish', { attempt: this.attempt, deadlineMs: 10_000 });
     this.generation += 1;
     return next;

@@ -77,12 +77,7 @@ describe('handover of an http server', () => {
     await new Promise((resolve) => setTimeout(resolve, 50));
     client.write('56789GET /pid HTTP/1.1\r\nho');
     const frozen = await freezing;
-    await luod.restore(next, 'frozen', [frozen]);
-    await next.heard('ready');
-    luod.decide('committed');
-    await next.call('go', { attempt: luod.attempt, deadlineMs: 1000 });
-    await current.call('retire', { attempt: luod.attempt, deadlineMs: 1000 });
-    closeAll([...prepared.fds, ...frozen.fds]);
+    await luod.commit(current, next, { prepared, frozen });
     current = next;
     assert.equal(await body(client), `10 ${old}`);
     client.write('st: x\r\n\r\n');

@@ -110,13 +110,8 @@ describe('handover of a plain server', () => {
     waiting.write('PID\n');
     await new Promise((resolve) => setTimeout(resolve, 50));
     assert.equal(waiting.buffered, 0);
-    await luod.restore(next, 'frozen', [frozen]);
-    await next.heard('ready');
-    luod.decide('committed');
-    await next.call('go', { attempt: luod.attempt, deadlineMs: 1000 });
-    await current.call('retire', { attempt: luod.attempt, deadlineMs: 1000 });
+    await luod.commit(current, next, { prepared, frozen });
     assert.equal(await waiting.line(), String(next.pid));
-    closeAll([...prepared.fds, ...frozen.fds]);
     current = next;
   });
 
@@ -130,12 +125,7 @@ describe('handover of a plain server', () => {
     const coming = await open();
     await coming.ask('NAME late');
     const frozen = await luod.freeze(current, { successor: next });
-    await luod.restore(next, 'frozen', [frozen]);
-    await next.heard('ready');
-    luod.decide('committed');
-    await next.call('go', { attempt: luod.attempt, deadlineMs: 1000 });
-    await current.call('retire', { attempt: luod.attempt, deadlineMs: 1000 });
-    closeAll([...prepared.fds, ...frozen.fds]);
+    await luod.commit(current, next, { prepared, frozen });
     current = next;
     assert.equal(await coming.ask('WHO'), 'late');
     assert.equal(await staying.ask('PID'), String(next.pid));
@@ -155,12 +145,7 @@ describe('handover of a plain server', () => {
       await new Promise((resolve) => setTimeout(resolve, 30));
       const frozen = await luod.freeze(current, { successor: next });
       for (const client of crowd.slice(100, 100 + asking)) client.write('PID\n');
-      await luod.restore(next, 'frozen', [frozen]);
-      await next.heard('ready');
-      luod.decide('committed');
-      await next.call('go', { attempt: luod.attempt, deadlineMs: 1000 });
-      await current.call('retire', { attempt: luod.attempt, deadlineMs: 1000 });
-      closeAll([...prepared.fds, ...frozen.fds]);
+      await luod.commit(current, next, { prepared, frozen });
       current = next;
       crowd[1]!.write('halves\n');
       assert.equal(await crowd[1]!.line(), 'two halves');

@@ -46,28 +46,23 @@ export class Connection {
 
   /** Remember that nothing waits on it in either direction, if that is so. @param unhandled bytes that the program has not handled */
   notice(unhandled: Uint8Array | undefined): void {
-    const isEmpty = (unhandled?.byteLength ?? 0) === 0 && this.#hasNothing;
+    const isEmpty = (unhandled?.byteLength ?? 0) === 0 && this.hasNothing;
     this.#noticed = isEmpty ? { bytesRead: this.socket.bytesRead, writes: this.gate.writes } : undefined;
   }
 
-  /** Nothing was waiting at {@link notice}, and nothing has come or gone since. */
+  /** Nothing was waiting at {@link notice}, and nothing has come or gone since: the program has nothing of it either. */
   get isAsNoticed(): boolean {
     const noticed = this.#noticed;
-    if (noticed === undefined || noticed.bytesRead !== this.socket.bytesRead) return false;
-    return noticed.writes === this.gate.writes && this.#hasNothing;
+    return noticed !== undefined && noticed.bytesRead === this.socket.bytesRead && noticed.writes === this.gate.writes;
   }
 
-  get #hasNothing(): boolean {
+  /** No byte of it waits here, in either direction, beside what the program itself holds. */
+  get hasNothing(): boolean {
     const { socket, gate } = this;
     if (this.http !== undefined || socket.destroyed || this.givenBack !== undefined) return false;
     // With an encoding, bytes of half a character may wait in the decoder.
     if (socket.readableEncoding !== null) return false;
     return socket.readableLength === 0 && gate.unsentBytes === 0 && !gate.ending;
-  }
-
-  /** Of a connection that was handed over, before go: no byte of it waits here. */
-  get isAtRest(): boolean {
-    return this.#input === undefined && this.http === undefined && this.gate.unsentBytes === 0;
   }
 
   /** Nothing of it is being handled. */

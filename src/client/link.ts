@@ -18,7 +18,7 @@ import {
 } from '../protocol/spec.js';
 import { compileMethods } from '../protocol/validate.js';
 import type { OwnedFd } from '../sys/index.js';
-import { connectPeer, type Peer, type RequestHandler } from '../transport/index.js';
+import { connectPeer, Peer, type RequestHandler } from '../transport/index.js';
 
 export interface LinkOptions {
   readonly socketPath: string;
@@ -44,6 +44,9 @@ export interface LinkOwner {
 
 type Hello = LuodResult<'hello'>;
 
+/** What is asked and answered over a link. */
+const TABLES = { calls: LUOD_METHODS, events: LUOD_EVENTS, serves: MEMBER_CALLS } as const;
+
 /** Pauses between tries to reach luod again, ms. */
 const RETRY_MS_MAX = 250;
 
@@ -54,6 +57,8 @@ export class Link {
   #hello: Hello;
   #participant: string | null;
   #closed = false;
+  /** From a break until luod knows this member again. */
+  #isAway = false;
   /** Settles when the link is up (again). */
   #up: Promise<void> = Promise.resolve();
   readonly #early: Parameters<RequestHandler>[] = [];
@@ -92,6 +97,14 @@ export class Link {
     }
   }
 
+  /** For a rehearsal: a link over a socket that is connected already, and said hello. It is not made anew when it breaks. */
+  static over(takenFd: OwnedFd, hello: Hello): Link {
+    const link = new Link({ socketPath: '', service: undefined, secret: undefined, client: '', waitMs: 0 });
+    link.#peer = new Peer(takenFd, { ...TABLES, onRequest: (...call) => link.#call(...call) });
+    link.#hello = hello;
+    return link;
+  }
+
   get hello(): Hello {
     return this.#hello;
   }
@@ -108,17 +121,19 @@ export class Link {
 
   /**
    * Ask luod; waits while it is away. The fds of the answer are the caller's.
+   * @param urgent it leaves before this returns, with everything that was sent before it
    * @throws LuoError its refusal; PROTO_CLOSED after `close()`
    */
   async request<M extends LuodMethod>(
     method: M,
     params: LuodParams<M>,
     fds: readonly number[] = [],
+    urgent = false,
   ): Promise<{ result: LuodResult<M>; fds: OwnedFd[]; again: boolean }> {
     for (let again = false; ; again = true) {
-      await this.#up;
+      if (this.#isAway) await this.#up;
       try {
-        const answer = await this.#peer.request<LuodResult<M>>(method, params, { fds });
+        const answer = await this.#peer.request<LuodResult<M>>(method, params, { fds, urgent });
         return { ...answer, again };
       } catch (error) {
         if (this.#closed || !(error instanceof LuoError) || !isAbsence(error)) throw again ? markAgain(error) : error;
@@ -141,9 +156,7 @@ export class Link {
     compileMethods(MEMBER_CALLS, 'params');
     compileMethods({ standby: LUOD_METHODS.standby, ready: LUOD_METHODS.ready }, 'result');
     const peer = await connectPeer(socketPath, {
-      calls: LUOD_METHODS,
-      events: LUOD_EVENTS,
-      serves: MEMBER_CALLS,
+      ...TABLES,
       waitMs,
       onRequest: (...call) => this.#call(...call),
     });
@@ -181,6 +194,7 @@ export class Link {
 
   #broken(peer: Peer): void {
     if (this.#closed || this.#peer !== peer) return;
+    this.#isAway = true;
     this.#up = this.#reconnect();
     this.#owner?.onDown();
   }
@@ -191,6 +205,7 @@ export class Link {
         if (this.#owner?.mayResume() !== false) {
           await this.#connect(0, 10_000);
           this.#owner?.onUp(this.#hello);
+          this.#isAway = false;
           return;
         }
       } catch {

@@ -12,6 +12,7 @@ import { once } from 'node:events';
 import { Server as HttpServer, type ServerResponse } from 'node:http';
 import { Server as HttpsServer } from 'node:https';
 import type { AddressInfo, Server, Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Server as TlsServer } from 'node:tls';
 import type { IncomingMessage } from 'node:http';
 import { LuoError } from '../base/errors.js';
@@ -43,10 +44,14 @@ export interface ListenerOptions {
 
 /** Connections that are let go, or looked at, together; between two such groups others are served. */
 const TOGETHER = 32;
+/** Between two such groups for which another process waits, ms. */
+const PAUSE_MS = 1;
 /** So many connections are a crowd, which a freeze is rehearsed for. */
 const CROWD = 100;
 /** How often a connection is looked at in a rehearsal of the freeze. */
 const REHEARSAL_LOOKS = 3000;
+/** So many looks together. */
+const REHEARSAL_TOGETHER = 128;
 /** At most so long in all, ms: what the program saves of a connection may be a lot. */
 const REHEARSAL_MS = 15;
 
@@ -69,16 +74,16 @@ export class LuoListener implements Listener {
   readonly #bySocket = new WeakMap<Socket, Connection>();
   readonly #closables = new Map<Socket, Closable>();
   /** Connections by the number that the old process gave them. */
-  readonly #incoming = new Map<number, Connection>();
-  /** What the program is to be told of them, before their first byte. */
-  readonly #incomingSaved = new Map<number, Saved>();
-  /** Snapshots of what was saved of connections at prepare. */
-  readonly #savedAtPrepare = new Map<number, SavedSnapshot>();
+  #incoming = new Map<number, Connection>();
+  /** Of those: with bytes of the old process, or new since prepare. They are let go first. */
+  readonly #changed = new Set<number>();
+  /** The connections that were looked at for prepare, with what was saved of each. */
+  readonly #noticed = new Map<number, SavedSnapshot | undefined>();
   #lingering: Lingering[] = [];
   /** Which of the attached connections has something to read. */
   #readable: ReadableNow | undefined;
-  /** At rest at go, and not let go yet. */
-  #resting: Connection[] = [];
+  /** At rest at go, and not let go yet; by the number that the old process gave them. */
+  #resting = new Map<number, Connection>();
   /** What was given at prepare. */
   #prepared: Set<number> | undefined;
   #nextId = 1;
@@ -119,45 +124,75 @@ export class LuoListener implements Listener {
 
   // -------------------------------------------------------------------------------------------- the old side
 
-  /** The connections of this moment, with their descriptors (borrowed) in the same order. */
-  prepare(fds: number[], blob: BlobWriter): PreparedListener {
+  /**
+   * Ask the program what there is to say of each connection, of some at a time: clients are served in between.
+   * @throws the reason of `signal`
+   */
+  async notice(signal: AbortSignal): Promise<void> {
     const { save, unhandled } = this.#options.connections;
+    this.#noticed.clear();
+    let together = 0;
+    for (const connection of this.#connections.values()) {
+      if (together === TOGETHER) {
+        together = 0;
+        await new Promise((resolve) => setImmediate(resolve));
+        signal.throwIfAborted();
+      }
+      together += 1;
+      const value = save?.(connection.socket);
+      this.#noticed.set(connection.id, value === undefined ? undefined : new SavedSnapshot(value));
+      connection.notice(unhandled?.(connection.socket));
+    }
+  }
+
+  /** The connections that were noticed, with their descriptors of this moment (borrowed) in the same order. */
+  prepare(fds: number[], blob: BlobWriter): PreparedListener {
     const ids: number[] = [];
     const saved: (Packed | null)[] = [];
-    this.#savedAtPrepare.clear();
+    let isAnySaved = false;
     for (const connection of this.#connections.values()) {
+      if (!this.#noticed.has(connection.id)) continue;
       const fd = connection.canBeHandedOver ? socketFd(connection.socket) : undefined;
       if (fd === undefined) continue;
       connection.gate.shared = true;
       ids.push(connection.id);
       fds.push(fd);
-      const value = save?.(connection.socket);
-      saved.push(value === undefined ? null : blob.pack(value));
-      if (value !== undefined) this.#savedAtPrepare.set(connection.id, new SavedSnapshot(value));
-      connection.notice(unhandled?.(connection.socket));
+      const snapshot = this.#noticed.get(connection.id);
+      saved.push(snapshot === undefined ? null : blob.pack(snapshot.value));
+      isAnySaved ||= snapshot !== undefined;
     }
     this.#prepared = new Set(ids);
-    if (ids.length >= CROWD) setImmediate(() => this.#rehearseFreeze([...this.#connections.values()], 0, 0));
-    return { name: this.name, connections: ids, ...(this.#savedAtPrepare.size === 0 ? {} : { saved }) };
+    // What the program throws in a rehearsal it throws in the freeze, which has somebody to tell.
+    if (ids.length >= CROWD) this.#rehearseFreeze([...this.#connections.values()]).catch(() => {});
+    return { name: this.name, connections: ids, ...(isAnySaved ? { saved } : {}) };
   }
 
   /**
    * Look at a crowd of connections as a freeze will, some at a time, until the engine has compiled what does it: in the freeze itself
    * each of them would cost several times as much.
    */
-  #rehearseFreeze(crowd: readonly Connection[], looks: number, spentMs: number): void {
-    if (this.#prepared === undefined || looks >= REHEARSAL_LOOKS || spentMs >= REHEARSAL_MS) return;
-    const begin = performance.now();
-    for (let index = 0; index < TOGETHER; index += 1) this.#isUnchanged(crowd[(looks + index) % crowd.length]!);
-    const spent = spentMs + performance.now() - begin;
-    setImmediate(() => this.#rehearseFreeze(crowd, looks + TOGETHER, spent));
+  async #rehearseFreeze(crowd: readonly Connection[]): Promise<void> {
+    let spentMs = 0;
+    for (let looks = 0; looks < REHEARSAL_LOOKS && spentMs < REHEARSAL_MS; looks += REHEARSAL_TOGETHER) {
+      await sleep(PAUSE_MS, undefined, { ref: false });
+      if (this.#prepared === undefined) return;
+      const begin = performance.now();
+      for (let index = looks; index < looks + REHEARSAL_TOGETHER; index += 1) {
+        const connection = crowd[index % crowd.length]!;
+        this.#isWithinBound(connection);
+        this.#isUnchanged(connection);
+      }
+      spentMs += performance.now() - begin;
+    }
   }
 
   /** Nothing of it has changed since prepare, so that nothing of it has to travel. */
   #isUnchanged(connection: Connection): boolean {
-    if (!connection.isAsNoticed || this.#prepared?.has(connection.id) !== true) return false;
-    const value = this.#options.connections.save?.(connection.socket);
-    const before = this.#savedAtPrepare.get(connection.id);
+    if (!connection.hasNothing || this.#prepared?.has(connection.id) !== true) return false;
+    const { save, unhandled } = this.#options.connections;
+    if (!connection.isAsNoticed && isSome(unhandled?.(connection.socket))) return false;
+    const value = save?.(connection.socket);
+    const before = this.#noticed.get(connection.id);
     return before === undefined || value === undefined ? before === value : before.isSameAs(value);
   }
 
@@ -196,31 +231,35 @@ export class LuoListener implements Listener {
   /** Wait until no connection has more unsent output than is allowed; what is more after the time travels all the same. */
   async drainOutput(endMs: number): Promise<void> {
     await this.#until(endMs, () => {
-      for (const { gate } of this.#connections.values()) {
-        if (gate.unsentBytes > this.#options.pendingOutputBytesMax) return false;
-      }
+      for (const connection of this.#connections.values()) if (!this.#isWithinBound(connection)) return false;
       return true;
     });
   }
 
+  #isWithinBound(connection: Connection): boolean {
+    return connection.gate.unsentBytes <= this.#options.pendingOutputBytesMax;
+  }
+
   /** Take what is left, in one turn. Nothing is sent or read from here on. `fds` are borrowed. */
   freeze(blob: BlobWriter, fds: number[]): FrozenListener {
-    const gone = new Set(this.#prepared ?? []);
+    const prepared = this.#prepared ?? new Set();
+    const known: number[] = [];
     const connections: FrozenConnection[] = [];
     for (const connection of this.#connections.values()) {
       connection.gate.hold();
       if (this.#isUnchanged(connection)) {
-        gone.delete(connection.id);
+        known.push(connection.id);
         continue;
       }
       const taken = connection.canBeHandedOver ? connection.gate.takeUnsent() : undefined;
       if (taken === undefined) continue;
-      const isKnown = gone.delete(connection.id);
-      if (!isKnown) fds.push(taken.fd);
+      const isKnown = prepared.has(connection.id);
+      if (isKnown) known.push(connection.id);
+      else fds.push(taken.fd);
       const entry = this.#freezeOne(connection, taken.chunks, isKnown, blob);
       if (entry !== undefined) connections.push(entry);
     }
-    return { name: this.name, gone: [...gone], connections };
+    return { name: this.name, gone: without(prepared, known), connections };
   }
 
   #freezeOne(
@@ -234,7 +273,7 @@ export class LuoListener implements Listener {
     const input = blob.add(connection.takeInput(unhandled?.(connection.socket)));
     const outputBytes = blob.add(...output);
     const value = save?.(connection.socket);
-    const before = isKnown ? this.#savedAtPrepare.get(connection.id) : undefined;
+    const before = isKnown ? this.#noticed.get(connection.id) : undefined;
     // What a connection is seldom changes in the moment between prepare and freeze.
     const isSame = before !== undefined && value !== undefined && before.isSameAs(value);
     const saved = isSame ? undefined : value;
@@ -264,16 +303,40 @@ export class LuoListener implements Listener {
   // -------------------------------------------------------------------------------------------- the new side
 
   /**
-   * Attach connections that the old process still serves. Takes `fds`, as many as there are connections.
+   * Attach connections that the old process still serves, some at a time: it needs the processor too. Takes `fds`, as many as
+   * there are connections.
    * @param saved what the program saved of each
+   * @throws the reason of `signal`; what the program's `restore` throws
    */
-  attachPrepared(prepared: PreparedListener, takenFds: OwnedFd[], saved: readonly (Saved | undefined)[]): void {
-    if (!this.handsOver) return closeAll(takenFds);
-    if (this.#http !== undefined) beginHttpAccount(this.#http);
-    prepared.connections.forEach((id, index) => {
-      this.#attach(id, takenFds[index]!);
-      if (saved[index] !== undefined) this.#incomingSaved.set(id, saved[index]);
-    });
+  async attachPrepared(
+    prepared: PreparedListener,
+    takenFds: OwnedFd[],
+    saved: readonly (Saved | undefined)[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const fds = new Set(takenFds);
+    try {
+      if (!this.handsOver) return;
+      if (this.#http !== undefined) beginHttpAccount(this.#http);
+      for (const [index, id] of prepared.connections.entries()) {
+        if (index > 0 && index % TOGETHER === 0) {
+          await sleep(PAUSE_MS);
+          signal.throwIfAborted();
+        }
+        const fd = takenFds[index]!;
+        fds.delete(fd);
+        this.#attach(id, fd);
+        // In the blackout only what has changed since is told again.
+        this.#restore(id, saved[index]);
+      }
+    } finally {
+      closeAll(fds);
+    }
+  }
+
+  /** Just before the blackout: which of the connections became readable until now, and are no more, is old news. */
+  settle(): void {
+    this.#readable?.forget();
   }
 
   /** Take what the old process left. Nothing is read, sent or accepted before {@link go}. */
@@ -293,16 +356,14 @@ export class LuoListener implements Listener {
         continue;
       }
       if (fd !== undefined) this.#attach(entry.id, fd);
+      if (entry.unsaved === true) this.#attachAnew(entry.id);
       const connection = this.#incoming.get(entry.id);
       if (connection === undefined) continue;
+      this.#changed.add(entry.id);
       connection.putInput(input);
       connection.gate.putFirst(output);
-      if (saved !== undefined) this.#incomingSaved.set(entry.id, saved);
-      if (entry.unsaved === true) this.#incomingSaved.delete(entry.id);
+      this.#restore(entry.id, saved);
     }
-    const { restore } = this.#options.connections;
-    for (const [id, saved] of this.#incomingSaved) restore?.(this.#incoming.get(id)!.socket, saved);
-    this.#incomingSaved.clear();
   }
 
   /**
@@ -311,21 +372,28 @@ export class LuoListener implements Listener {
    */
   go(): void {
     const readable = this.#readable?.take();
-    for (const [id, connection] of this.#incoming) {
-      if (connection.socket.destroyed) continue;
-      if (readable === undefined || readable.has(id) || !connection.isAtRest) connection.release();
-      else this.#resting.push(connection);
+    this.#resting = this.#incoming;
+    this.#incoming = new Map();
+    // Where no first ones can be told, or each has a parser to be set up, there is one group.
+    if (readable === undefined || this.#http !== undefined) this.#releaseResting(Infinity);
+    else {
+      for (const id of this.#changed) this.#releaseOne(id);
+      for (const id of readable) this.#releaseOne(id);
     }
-    this.#incoming.clear();
-    this.#readable = undefined;
+    this.#changed.clear();
     for (const lingering of this.#lingering) lingering.go();
     this.#lingering = [];
     this.#listen();
-    this.#releaseLater();
+    // The turn of the loop between serves those who wait.
+    setImmediate(() => this.#releaseLater());
   }
 
   #releaseLater(): void {
-    if (this.#resting.length === 0) return;
+    if (this.#resting.size === 0) {
+      this.#readable?.close();
+      this.#readable = undefined;
+      return;
+    }
     setImmediate(() => {
       this.#releaseResting(TOGETHER);
       this.#releaseLater();
@@ -333,7 +401,18 @@ export class LuoListener implements Listener {
   }
 
   #releaseResting(count: number): void {
-    for (const connection of this.#resting.splice(0, count)) connection.release();
+    let left = count;
+    for (const id of this.#resting.keys()) {
+      if (left <= 0) return;
+      left -= 1;
+      this.#releaseOne(id);
+    }
+  }
+
+  #releaseOne(id: number): void {
+    const connection = this.#resting.get(id);
+    this.#resting.delete(id);
+    if (connection?.socket.destroyed === false) connection.release();
   }
 
   /** Accept no more, for good; the connections stay. */
@@ -346,7 +425,8 @@ export class LuoListener implements Listener {
   async end(): Promise<void> {
     this.close();
     this.#readable?.close();
-    this.#resting = [];
+    this.#readable = undefined;
+    this.#resting.clear();
     for (const lingering of this.#lingering) lingering.close();
     this.#lingering = [];
     await Promise.all(
@@ -366,10 +446,23 @@ export class LuoListener implements Listener {
     this.#server.emit('connection', socket);
   }
 
+  #restore(id: number, saved: Saved | undefined): void {
+    if (saved !== undefined) this.#options.connections.restore?.(this.#incoming.get(id)!.socket, saved);
+  }
+
+  /** What was saved of it at prepare holds no more: the program sees another socket, of which it was told nothing. */
+  #attachAnew(id: number): void {
+    const attached = this.#incoming.get(id);
+    const number = attached === undefined ? undefined : socketFd(attached.socket);
+    if (number === undefined) return;
+    const fd = dupFd(number);
+    this.#dropIncoming(id);
+    this.#attach(id, fd);
+  }
+
   #dropIncoming(id: number): Connection | undefined {
     const connection = this.#incoming.get(id);
     this.#incoming.delete(id);
-    this.#incomingSaved.delete(id);
     connection?.socket.destroy();
     return connection;
   }
@@ -499,6 +592,18 @@ export class LuoListener implements Listener {
     }
     return true;
   }
+}
+
+function isSome(bytes: Uint8Array | undefined): boolean {
+  return bytes !== undefined && bytes.byteLength > 0;
+}
+
+/** The numbers of `all` that are not in `some`, which has no others. */
+function without(all: ReadonlySet<number>, some: readonly number[]): number[] {
+  if (some.length === all.size) return [];
+  const rest = new Set(all);
+  for (const one of some) rest.delete(one);
+  return [...rest];
 }
 
 function isHttp2(server: Server): boolean {

@@ -18,11 +18,10 @@ import type { Gap, Role } from '../base/words.js';
 import type { CallParams, LuodResult } from '../protocol/spec.js';
 import { closeAll, exitNow, faultPoint, type OwnedFd } from '../sys/index.js';
 import type { Responder } from '../transport/index.js';
-import { untilAtRest } from './at-rest.js';
+import { collectGarbage, untilAtRest } from './at-rest.js';
 import { Side, type SideOptions } from './decision.js';
 import { Delegation } from './delegation.js';
 import { wasAskedAgain, type Link } from './link.js';
-import { collectGarbage } from './rehearsal.js';
 import type { CallContext, Started } from './types.js';
 import type { IncomingParcel, Workload } from './workload.js';
 
@@ -40,8 +39,10 @@ export interface MemberOptions {
   /** luod and keeper died together, and ask for the fds of these again. */
   readonly onRefill: (handles: NonNullable<LuodResult<'hello'>['refill']>) => Promise<void>;
   readonly onGo: (started: Started) => void;
-  /** End the process; replaced in tests. */
+  /** End the process; replaced in tests and rehearsals. */
   readonly exit?: (code: number) => void;
+  /** It passes no fault point, and does not wait for rest. */
+  readonly isRehearsal?: boolean;
 }
 
 export class Member {
@@ -212,8 +213,7 @@ export class Member {
     }
     await this.#withContext(params, (context) => this.#workload.restore(context, params.part, parcels));
     if (params.part === 'prepared') {
-      collectGarbage('minor');
-      await untilAtRest();
+      await this.#rest();
       this.#pass('new.restore.prepared');
       return reply.result({});
     }
@@ -222,6 +222,10 @@ export class Member {
     if (this.#options.role !== 'successor') return;
     this.#phase = 'ready';
     this.#pass('new.ready');
+    // Both leave now; what happens then happens in a later turn, when the side is watched over.
+    // Its refusal needs no answer here: whoever refused it ends this process, or luod is gone and the keeper is asked.
+    const asked = this.#link.request('ready', { attempt: params.attempt }, [], true);
+    asked.catch((error: unknown) => this.#readyRefused(error));
     if (params.key !== undefined) {
       const { keeperSocket } = this.#link.hello;
       this.#watchOver({
@@ -234,8 +238,6 @@ export class Member {
         deadlineMs: undefined,
       });
     }
-    // Its refusal needs no answer here: whoever refused it ends this process, or luod is gone and the keeper is asked.
-    this.#link.request('ready', { attempt: params.attempt }).catch((error: unknown) => this.#readyRefused(error));
   }
 
   #go(params: CallParams<'go'>, reply: Responder): Promise<void> {
@@ -345,6 +347,15 @@ export class Member {
     if (this.#phase === 'prepared' || this.#phase === 'frozen') this.#phase = 'running';
     this.#prepared = false;
     this.#keepAlive(false);
+  }
+
+  /** Until the freeze: whatever this process has of its own to do, it does now. */
+  async #rest(): Promise<void> {
+    if (this.#options.isRehearsal !== true) {
+      collectGarbage('minor');
+      await untilAtRest();
+    }
+    this.#workload.settleConnections();
   }
 
   #readyRefused(error: unknown): void {
@@ -464,7 +475,7 @@ export class Member {
 
   /** Each point once per attempt. */
   #pass(point: FaultPoint): void {
-    if (this.#passed.has(point)) return;
+    if (this.#passed.has(point) || this.#options.isRehearsal === true) return;
     this.#passed.add(point);
     faultPoint(point);
   }

@@ -17,15 +17,20 @@ export class ReadableNow {
     epollCtl(this.#set.fd, EPOLL.CTL_ADD, fd, EPOLL.IN, id);
   }
 
-  /** The ids of those that are readable, have an error or have ended; undefined: too many to tell. Ends the set. */
+  /** Let the kernel drop those that were readable at some time and are no more, which {@link take} would look at again. */
+  forget(): void {
+    this.#events.wait(this.#set.fd, 0);
+  }
+
+  /** The ids of those that are readable, have an error or have ended; undefined: too many to tell. */
   take(): ReadonlySet<number> | undefined {
     const count = this.#events.wait(this.#set.fd, 0);
     const ids = new Set<number>();
     for (let index = 0; index < count; index += 1) ids.add(this.#events.tag(index));
-    this.close();
     return count === READY_MAX ? undefined : ids;
   }
 
+  /** The kernel takes each of them out by itself: not while somebody waits. */
   close(): void {
     this.#set.close();
   }

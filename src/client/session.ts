@@ -15,7 +15,9 @@ import { DEFAULT_BACKLOG, isListening, makeListening } from './listening-socket.
 import { Member } from './member.js';
 import { testInternals } from './net-selftest.js';
 import { Region } from './region.js';
-import { RehearsalStage, collectGarbage, rehearseSwitch, warmCalls } from './rehearsal.js';
+import { collectGarbage, untilAtRest } from './at-rest.js';
+import { RehearsalStage, warmCalls } from './rehearsal.js';
+import { rehearseSwitch } from './rehearsed-switch.js';
 import { findDevice } from './sysfs.js';
 import type {
   CallContext,
@@ -315,7 +317,7 @@ export class Session implements Luo {
     if (this.role !== 'first') faultPoint('new.claimed');
     if (this.role === 'successor') {
       await this.#rehearse();
-      this.#workload.settle();
+      this.#workload.settleMemory();
       await this.#member.standby();
     } else {
       await this.#member.ready();
@@ -325,7 +327,8 @@ export class Session implements Luo {
 
   async #rehearse(): Promise<void> {
     const listeners = [...this.#workload.listeners.values()].filter((one) => one.handsOver);
-    if (listeners.length > 0) await rehearseSwitch({ http: listeners.some((one) => one.isHttp) });
+    const rehearsed =
+      listeners.length > 0 ? await rehearseSwitch({ http: listeners.some((one) => one.isHttp) }) : undefined;
     for (const rehearsal of this.#rehearsals) {
       const stage = new RehearsalStage();
       try {
@@ -336,6 +339,8 @@ export class Session implements Luo {
     }
     this.#rehearsals = [];
     collectGarbage('major');
+    await rehearsed?.end();
+    await untilAtRest();
   }
 
   // -------------------------------------------------------------------------------------------- names

@@ -118,7 +118,10 @@ export interface ConnectionCallbacks {
    * last answer counts. To be asked changes nothing.
    */
   readonly save?: (socket: Socket) => Saved | undefined;
-  /** In the successor, once, before the connection's first byte: what `save` gave last. */
+  /**
+   * In the successor, before the connection's first byte: what `save` gave. It is called while the old process still serves, and again
+   * if `save` gave something else at the freeze.
+   */
   readonly restore?: (socket: Socket, saved: Saved) => void;
 }
 

@@ -88,15 +88,15 @@ export class Workload {
   /** @param first the first call of this attempt: what belongs to no handle is done with it */
   async prepare(context: CallContext, handles: readonly NamedHandle[], first: boolean): Promise<OutgoingParcel> {
     if (first) await this.emit('prepare', context);
+    // Connections end with their kernel: their clients come back to the next one.
+    const goAlong = first && context.replaced && context.gap !== 'kexec';
+    const withConnections = goAlong ? [...this.listeners.values()].filter((one) => one.handsOver) : [];
+    for (const listener of withConnections) await listener.notice(context.signal);
     const blob = new BlobWriter(context.gap);
     const saved = await this.#saveHandles('prepare', context, handles, blob);
+    // From here to the end there is no await: a descriptor is what it is only as long as its connection is not closed.
     const fds: number[] = [];
-    const listeners: PreparedListener[] = [];
-    // Connections end with their kernel: their clients come back to the next one.
-    if (first && context.replaced && context.gap !== 'kexec') {
-      for (const listener of this.listeners.values())
-        if (listener.handsOver) listeners.push(listener.prepare(fds, blob));
-    }
+    const listeners = withConnections.map((listener) => listener.prepare(fds, blob));
     return outgoing(blob, { listeners, handles: saved }, fds);
   }
 
@@ -166,8 +166,13 @@ export class Workload {
   // -------------------------------------------------------------------------------------------- the new side
 
   /** Before the blackout: what of standby would make the go slower. */
-  settle(): void {
+  settleMemory(): void {
     for (const region of this.regions.values()) region.forgetPages();
+  }
+
+  /** The freeze is near, and this process at rest. */
+  settleConnections(): void {
+    for (const listener of this.listeners.values()) listener.settle();
   }
 
   /**
@@ -212,7 +217,7 @@ export class Workload {
         const saved = (prepared.saved ?? []).map((one) => (one === null ? undefined : blob.unpack(one)));
         if (cut) taken.forEach(cutConnection);
         if (listener === undefined || known || cut) closeAll(taken);
-        else listener.attachPrepared(prepared, taken, saved);
+        else await listener.attachPrepared(prepared, taken, saved, context.signal);
       } else {
         const frozen = entry as FrozenListener;
         if (listener !== undefined && !cut) listener.attachFrozen(frozen, blob, () => take(1)[0]!);

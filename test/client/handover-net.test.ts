@@ -138,10 +138,11 @@ describe('handover of a plain server', () => {
       await Promise.all(crowd.map((client, index) => client.ask(`NAME early${index}`)));
       const next = await luod.startSuccessor('line-service');
       const prepared = await luod.prepare(current, next);
-      // Between prepare and freeze: a new name, half a line, an answer that says nothing new.
+      // Between prepare and freeze: a new name, half a line, an answer that says nothing new, a name that is taken back.
       await crowd[0]!.ask('NAME changed');
       crowd[1]!.write('ECHO two ');
       await crowd[2]!.ask('ECHO same');
+      await crowd[3]!.ask('UNNAME');
       await new Promise((resolve) => setTimeout(resolve, 30));
       const frozen = await luod.freeze(current, { successor: next });
       for (const client of crowd.slice(100, 100 + asking)) client.write('PID\n');
@@ -151,10 +152,43 @@ describe('handover of a plain server', () => {
       assert.equal(await crowd[1]!.line(), 'two halves');
       for (const client of crowd.slice(100, 100 + asking)) assert.equal(await client.line(), String(next.pid));
       const names = await Promise.all(crowd.map((client) => client.ask('WHO')));
-      assert.deepEqual(names, ['changed', ...crowd.slice(1).map((_, index) => `early${index + 1}`)]);
+      const expected = crowd.map((_, index) => `early${index}`);
+      assert.deepEqual(names, expected.with(0, 'changed').with(3, '-'));
+      // Once, while the old process served, and again where it was something else at the freeze.
+      const told = await Promise.all(crowd.map((client) => client.ask('TOLD')));
+      assert.deepEqual(told, expected.with(0, 'early0,changed').with(3, '-'));
       for (const client of crowd) client.close();
     });
   }
+
+  test('connections that come and go while a crowd is prepared, and half lines of it, are neither lost nor mixed up', async () => {
+    const crowd: LineClient[] = [];
+    for (let index = 0; index < 400; index += 1) crowd.push(await open());
+    await Promise.all(crowd.map((client, index) => client.ask(`NAME n${index}`)));
+    const next = await luod.startSuccessor('line-service');
+    const preparing = luod.prepare(current, next);
+    // A number that a closed connection had is the next one's at once.
+    const fresh: LineClient[] = [];
+    for (let index = 0; index < 400; index += 2) {
+      crowd[index]!.close();
+      crowd[index + 1]!.write('WHO\nECHO ha');
+      if (index % 20 === 0) fresh.push(await open());
+    }
+    const prepared = await preparing;
+    const frozen = await luod.freeze(current, { successor: next });
+    await luod.commit(current, next, { prepared, frozen });
+    current = next;
+    for (let index = 1; index < 400; index += 2) {
+      const client = crowd[index]!;
+      client.write('lf\n');
+      assert.deepEqual([await client.line(), await client.line()], [`n${index}`, 'half']);
+      client.close();
+    }
+    for (const client of fresh) {
+      assert.deepEqual([await client.ask('WHO'), await client.ask('PID')], ['-', String(next.pid)]);
+      client.close();
+    }
+  });
 
   test('a connection that the server closes after prepare ends for its client although others hold it', async () => {
     const client = await open();

@@ -8,7 +8,9 @@ import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { describe, test } from 'node:test';
 import { testInternals } from '../../src/client/net-selftest.js';
-import { RehearsalStage, collectGarbage, rehearseSwitch } from '../../src/client/rehearsal.js';
+import { collectGarbage } from '../../src/client/at-rest.js';
+import { RehearsalStage } from '../../src/client/rehearsal.js';
+import { rehearseSwitch } from '../../src/client/rehearsed-switch.js';
 
 const selftest = fileURLToPath(new URL('../../src/client/net-selftest.js', import.meta.url));
 
@@ -87,11 +89,12 @@ describe('the inside of Node', () => {
 
 describe('a rehearsal', () => {
   test('leaves no descriptor, of a plain and of an http server', async () => {
-    await rehearseSwitch({ http: true });
+    await (await rehearseSwitch({ http: true })).end();
     await settled();
     const before = fds();
-    await rehearseSwitch({ http: true });
+    const rehearsed = await rehearseSwitch({ http: true });
     collectGarbage('major');
+    await rehearsed.end();
     await settled();
     assert.equal(fds(), before);
   });

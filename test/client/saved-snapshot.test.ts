@@ -7,6 +7,8 @@ import type { Saved } from '../../src/client/types.js';
 const VALUES: readonly Saved[] = [
   null,
   'text',
+  '[]',
+  'bytes:',
   7,
   true,
   {},
@@ -31,6 +33,10 @@ test('a value is the same as its copy, and as no other value', () => {
       assert.equal(new SavedSnapshot(value).isSameAs(copy(candidate)), index === other, `${index} and ${other}`);
 });
 
+test('it gives the value back', () => {
+  for (const value of VALUES) assert.deepEqual(new SavedSnapshot(value).value, value);
+});
+
 test('what the program changes in its own object later is seen', () => {
   const flat = { db: 0, name: 'x' as string | undefined };
   const nested = { names: ['x'] };
@@ -39,4 +45,5 @@ test('what the program changes in its own object later is seen', () => {
   nested.names.push('y');
   assert.equal(ofFlat.isSameAs(flat as Saved), false);
   assert.equal(ofNested.isSameAs(nested), false);
+  assert.deepEqual([ofFlat.value, ofNested.value], [{ db: 0, name: 'x' }, { names: ['x'] }]);
 });

@@ -1,7 +1,7 @@
 /**
  * A service for tests: lines in, lines out, counters in kept memory.
  * `INCR n` counts; `ECHO text`; `BIG n` answers n bytes of a known pattern; `BYE` ends the connection behind a BIG answer;
- * `STATE` tells what was restored. Half lines are held in the program and given to the successor at freeze.
+ * `STATE` tells what was restored, `TOLD` what `restore` was called with for this connection. Half lines are held in the program and given to the successor at freeze.
  */
 import { createServer, type Socket } from 'node:net';
 import { join } from 'luo';
@@ -13,6 +13,7 @@ const memory = await luo.memory('counters', { sizeBytes: Number(process.env['MEM
 const counters = new Uint32Array(memory.buffer);
 const half = new Map<Socket, Buffer>();
 const names = new Map<Socket, string>();
+const told = new WeakMap<Socket, string[]>();
 let restored = 0;
 let greeting = 0;
 luo.state('info', {
@@ -47,6 +48,8 @@ function answer(socket: Socket, line: string): void {
   else if (word === 'BIG') socket.write(pattern(Number(text)));
   else if (word === 'NAME') socket.write(`${names.set(socket, text).size > 0 ? 'ok' : ''}\n`);
   else if (word === 'WHO') socket.write(`${names.get(socket) ?? '-'}\n`);
+  else if (word === 'UNNAME') socket.write(`${names.delete(socket)}\n`);
+  else if (word === 'TOLD') socket.write(`${told.get(socket)?.join(',') ?? '-'}\n`);
   else if (word === 'PID') socket.write(`${process.pid}\n`);
   else if (word === 'STATE') {
     const { torn, created, generation } = memory;
@@ -64,7 +67,10 @@ await luo.listen(server, {
   connections: {
     unhandled: (socket) => half.get(socket),
     save: (socket) => names.get(socket),
-    restore: (socket, saved) => names.set(socket, saved as string),
+    restore: (socket, saved) => {
+      names.set(socket, saved as string);
+      told.set(socket, [...(told.get(socket) ?? []), saved as string]);
+    },
   },
 });
 if (process.env['FREEZE_MS'] !== undefined) {

@@ -56,6 +56,8 @@ interface Row {
   readonly phases: Readonly<Record<string, number>>;
   readonly failed: number;
   readonly stalls: number;
+  /** The last event of luod's timeline before the longest gap ended, and how often. */
+  readonly ends: ReadonlyMap<string, number>;
 }
 
 async function bareStartMs(): Promise<number> {
@@ -121,6 +123,7 @@ async function measure(luod: TestLuod, port: number, size: string, connections: 
   const blackouts: number[] = [];
   const bare: number[] = [];
   const phases: Record<string, number[]> = {};
+  const ends = new Map<string, number>();
   let stalls = 0;
   for (let round = 0; round < updates; round += 1) {
     await probe.window('before');
@@ -146,6 +149,8 @@ async function measure(luod: TestLuod, port: number, size: string, connections: 
     if (seen.stallMsMax > seen.gapMsMax / 2) stalls += 1;
     const timeline = (await control.request('timeline', {})).result.timelines[0] as TimelineJson;
     blackouts.push(timeline.blackoutMs);
+    const last = timeline.events.findLast((event) => event.ns < seen.gapEndNs);
+    ends.set(last?.what ?? '', (ends.get(last?.what ?? '') ?? 0) + 1);
     const at = (what: string): number => timeline.events.find((event) => event.what === what)?.ns ?? NaN;
     for (const [name, from, to] of PHASES) (phases[name] ??= []).push((at(to) - at(from)) / 1e6);
     bare.push(await bareStartMs());
@@ -171,6 +176,7 @@ async function measure(luod: TestLuod, port: number, size: string, connections: 
       probed.lost +
       probed.disconnects,
     stalls,
+    ends,
   };
 }
 
@@ -218,4 +224,6 @@ console.log('\nwhere the blackout goes, medians in ms:');
 for (const row of rows) {
   const parts = Object.entries(row.phases).map(([name, ms]) => `${name} ${ms.toFixed(2)}`);
   console.log(`  ${row.size}, ${row.connections} connections: ${parts.join(', ')}`);
+  const ends = [...row.ends].sort((one, other) => other[1] - one[1]).map(([what, count]) => `${what} ${count}`);
+  console.log(`    the longest gap ended behind: ${ends.join(', ')}`);
 }

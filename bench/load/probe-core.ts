@@ -27,6 +27,8 @@ export interface ProbeWindow {
   readonly failed: number;
   /** Longest time without an answer; the edges of the window count as answers. */
   readonly gapMsMax: number;
+  /** When that gap ended; monotonic ns, as in luod's timelines. */
+  readonly gapEndNs: number;
   /** Longest delay with which the probe itself sent. */
   readonly stallMsMax: number;
   readonly latency: LatencySummary;
@@ -67,6 +69,7 @@ export class Probe {
   #wrong = 0;
   #failed = 0;
   #gapMsMax = 0;
+  #gapEndNs = 0;
   #stallMsMax = 0;
   #latencies = new Latencies();
 
@@ -99,6 +102,7 @@ export class Probe {
       wrong: this.#wrong,
       failed: this.#failed,
       gapMsMax: Math.max(this.#gapMsMax, nowMs - this.#lastAnswerMs),
+      gapEndNs: nowMs - this.#lastAnswerMs > this.#gapMsMax ? monotonicNs() : this.#gapEndNs,
       stallMsMax: this.#stallMsMax,
       latency: this.#latencies.summary(),
     };
@@ -167,9 +171,16 @@ export class Probe {
       const nowMs = performance.now();
       this.#answered += 1;
       if (reply.toString('latin1') !== `value:${key}`) this.#wrong += 1;
-      this.#gapMsMax = Math.max(this.#gapMsMax, nowMs - this.#lastAnswerMs);
+      if (nowMs - this.#lastAnswerMs > this.#gapMsMax) {
+        this.#gapMsMax = nowMs - this.#lastAnswerMs;
+        this.#gapEndNs = monotonicNs();
+      }
       this.#lastAnswerMs = nowMs;
       this.#latencies.add(nowMs - sentMs);
     });
   }
+}
+
+function monotonicNs(): number {
+  return Number(process.hrtime.bigint());
 }

@@ -72,4 +72,6 @@ console.log(`cache ${settings.versionLabel} (pid ${process.pid}) has its memory`
 const { generation } = await luo.ready();
 cache.generation = generation;
 const { address, port } = listener.address as AddressInfo;
+// Those who waited are served first.
+await new Promise((resolve) => setImmediate(resolve));
 console.log(`cache ${settings.versionLabel} (pid ${process.pid}) serves ${address}:${port}, ${store.count} keys`);

@@ -18,6 +18,7 @@ import { SysError } from './sys-error.js';
 /** The socket would have to wait. */
 export const WOULD_BLOCK = -1;
 
+const noFds: readonly number[] = [];
 const controlBytes = CMSGHDR.sizeBytes + 4 * SCM_MAX_FD + 4;
 // A second header's worth of room, so that an unexpected credentials message does not look like lost fds.
 const controlRoom = controlBytes + 64;
@@ -87,8 +88,8 @@ export class MessageSender {
 export class MessageReceiver {
   readonly capacity: number;
   readonly buffer: Buffer;
-  /** The fds of the last receive, owned by the caller. The array is reused. */
-  readonly fds: number[] = [];
+  /** The fds of the last receive, owned by the caller. The array stays as it is: the next receive has another. */
+  fds: readonly number[] = noFds;
   /** Fds of the last receive were lost: this process is out of descriptors, or the message had more than fit. */
   truncated = false;
   readonly #data: NativeMemory;
@@ -105,7 +106,7 @@ export class MessageReceiver {
   /** Receive what is there; returns the count of bytes, 0 at the end of the stream, or WOULD_BLOCK. @throws SysError ECONNRESET */
   receive(socketFd: number): number {
     const view = this.#header.memory.view;
-    this.fds.length = 0;
+    this.fds = noFds;
     this.truncated = false;
     for (;;) {
       view.setUint32(MSGHDR.controllen, controlRoom, true);
@@ -130,7 +131,12 @@ export class MessageReceiver {
         control.getInt32(offset + CMSGHDR.level, true) === SOL.SOCKET &&
         control.getInt32(offset + CMSGHDR.type, true) === SCM.RIGHTS;
       if (isRights) {
-        for (let at = CMSGHDR.data; at + 4 <= size; at += 4) this.fds.push(control.getInt32(offset + at, true));
+        // Of the size that it will have: one that grows is copied again and again.
+        const fds = new Array<number>(Math.max(0, (size - CMSGHDR.data) >> 2));
+        for (let index = 0; index < fds.length; index += 1) {
+          fds[index] = control.getInt32(offset + CMSGHDR.data + 4 * index, true);
+        }
+        this.fds = this.fds.length === 0 ? fds : [...this.fds, ...fds];
       }
       offset += (size + CMSGHDR.align - 1) & -CMSGHDR.align;
     }

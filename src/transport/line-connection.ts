@@ -65,6 +65,8 @@ const receivesPerWake = 64;
 const bytesPerWake = 256 * 1024;
 const messagesPerWake = 512;
 const retryMs = 10;
+/** What is answered waits for no more received fds than these: the other end goes on while the rest is received. */
+const fdsPerFlush = 32;
 
 /** Stands among received fds for those that the kernel could not give us. */
 const lostFd = -1;
@@ -282,6 +284,7 @@ export class LineConnection {
     sharedReceiver ??= new MessageReceiver(64 * 1024);
     const receiver = sharedReceiver;
     let bytes = 0;
+    let fds = 0;
     this.#messagesLeft = messagesPerWake;
     for (let count = 0; count < receivesPerWake && bytes < bytesPerWake && this.#messagesLeft > 0; count += 1) {
       let received: number;
@@ -297,9 +300,15 @@ export class LineConnection {
       if (received === 0 && receiver.fds.length === 0) return this.#fail(this.#goneError());
       bytes += received;
       this.#take(receiver, received);
+      fds += receiver.fds.length;
+      if (fds >= fdsPerFlush && !this.#outputBlocked && !this.#output.isEmpty) {
+        fds = 0;
+        this.#flush();
+      }
       if (!this.#open || this.#paused) return;
       // Less than the buffer holds, without fds: the socket was empty a moment ago, and asking again costs a call.
-      if (received < receiver.capacity && receiver.fds.length === 0 && !this.#outputBroken) return;
+      const hadFds = receiver.fds.length > 0 || receiver.truncated;
+      if (received < receiver.capacity && !hadFds && !this.#outputBroken) return;
     }
   }
 
@@ -308,16 +317,18 @@ export class LineConnection {
     const fds = receiver.fds;
     const cut = received === receiver.capacity;
     if (this.#fdEnds.at(-1) === Infinity) this.#settleCut(cut);
-    // The kernel drops what this process has no descriptors for; the place of the lost ones is kept.
-    if (receiver.truncated) {
-      fds.push(lostFd);
-      this.#anyLost = true;
-    }
-    if (fds.length > 0) {
-      for (const fd of fds) {
-        this.#fds.push(fd);
-        this.#fdEnds.push(cut ? Infinity : this.#receivedBytes);
+    if (fds.length > 0 || receiver.truncated) {
+      // Hundreds of fds come at once, mostly to nothing that waits: they are copied whole.
+      if (this.#fds.length === 0) this.#fds = fds.slice();
+      else for (const fd of fds) this.#fds.push(fd);
+      // The kernel drops what this process has no descriptors for; the place of the lost ones is kept.
+      if (receiver.truncated) {
+        this.#fds.push(lostFd);
+        this.#anyLost = true;
       }
+      const end = cut ? Infinity : this.#receivedBytes;
+      if (this.#fdEnds.length === 0) this.#fdEnds = new Array<number>(this.#fds.length).fill(end);
+      else while (this.#fdEnds.length < this.#fds.length) this.#fdEnds.push(end);
       if (this.#fds.length > this.#limits.messageFdsMax + 253) {
         return this.#fail(new LuoError('PROTO_FDS', `${this.#fds.length} fds came and no message took them`));
       }
@@ -423,9 +434,7 @@ export class LineConnection {
       this.#fds = numbers.splice(count);
       this.#fdEnds.splice(0, count);
     }
-    const taken: OwnedFd[] = [];
-    for (const fd of numbers) taken.push(new OwnedFd(fd));
-    return taken;
+    return numbers.map((fd) => new OwnedFd(fd));
   }
 
   /** Close the fds of a message of which some were lost; undefined if it is a later message that they belong to. */

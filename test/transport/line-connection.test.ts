@@ -131,6 +131,25 @@ test('lines of one turn leave together, in order with those that carry fds', asy
   bench.end();
 });
 
+test('what answers a message of many fds leaves before the next message is looked at', async () => {
+  const bench = new Bench();
+  const before: string[] = [];
+  bench.onMessage = (envelope) => {
+    before.push(bench.read().text);
+    bench.connection.send(`answer to ${(envelope as { data: string }).data}`);
+  };
+  await withMemfd(async (fd) => {
+    const fds = new Array<number>(100).fill(fd);
+    for (const name of ['1', '2', '3']) bench.write(event(name, fds.length), fds);
+    for (const name of ['4', '5']) bench.write(event(name, 1), [fd]);
+    await until(() => bench.got.length === 5, 'all messages');
+  });
+  assert.deepEqual(before, ['', 'answer to 1\n', 'answer to 2\n', 'answer to 3\n', ''], 'few fds can wait');
+  await until(() => bench.connection.outputBytes === 0, 'the last answers');
+  assert.equal(bench.read().text, 'answer to 4\nanswer to 5\n');
+  bench.end();
+});
+
 // ------------------------------------------------------------------------------------------------ fds that do not fit
 
 test('fds that no message declares are closed and end the connection', async () => {

@@ -7,6 +7,7 @@ import { LuoError } from '../base/errors.js';
 import { LIMITS, type LimitName } from '../base/limits.js';
 import type { KeeperEntry } from '../protocol/spec.js';
 import { closeAll, type OwnedFd } from '../sys/index.js';
+import { Table, type Held } from './table.js';
 
 export interface StoreLimits {
   /** Fds of all entries together. */
@@ -22,18 +23,10 @@ export interface NewEntry {
   readonly fds: OwnedFd[];
 }
 
-/** One fd is kept as it is: tables of many names are common, and an array for each is not free. */
-interface Entry {
-  readonly name: string;
-  readonly owner: string;
-  readonly meta: unknown;
-  readonly fds: OwnedFd | readonly OwnedFd[];
-}
-
-/** The keeper's table. It owns every fd in it. */
+/** What the keeper holds. It owns every fd in it. */
 export class Store {
   readonly #limits: StoreLimits;
-  readonly #entries = new Map<string, Entry>();
+  readonly #table = new Table();
   /** An entry counts as one fd at least, so that empty ones are limited too. */
   readonly #ownerFds = new Map<string, number>();
   #fds = 0;
@@ -58,7 +51,7 @@ export class Store {
     this.#check(owner, entries, replace);
     for (const { name, meta, fds } of entries) {
       if (replace) this.#remove(name);
-      this.#entries.set(name, { name, owner, meta, fds });
+      this.#table.add(name, { owner, meta }, fds.length === 1 ? fds[0]! : fds);
     }
     let fds = 0;
     let weights = 0;
@@ -79,20 +72,17 @@ export class Store {
       const entries = names.map((name, index) => ({ name, fds: [fds[index]!] }));
       return this.put(owner, entries, true);
     }
-    const before = this.#entries.size;
-    for (let index = 0; index < names.length; index += 1) {
-      const name = names[index]!;
-      if (!this.#entries.has(name)) this.#entries.set(name, { name, owner, meta: undefined, fds: fds[index]! });
-      else {
-        this.#forget(names, index);
-        throw exists([{ name }]);
-      }
+    const about = { owner, meta: undefined };
+    const added = names.length;
+    for (let index = 0; index < added; index += 1) {
+      if (this.#table.add(names[index]!, about, fds[index]!)) continue;
+      this.#forget(names, index);
+      throw exists([{ name: names[index]! }]);
     }
-    const added = this.#entries.size - before;
     try {
       this.#checkCounts(owner, this.#fds + added, (this.#ownerFds.get(owner) ?? 0) + added);
     } catch (error) {
-      this.#forget(names, names.length);
+      this.#forget(names, added);
       throw error;
     }
     this.#count(owner, added, added);
@@ -105,22 +95,20 @@ export class Store {
 
   /** An entry, its fds as numbers (borrowed) added to `fds`. @throws LuoError KEEPER_UNKNOWN */
   get(name: string, fds: number[]): KeeperEntry {
-    const entry = this.#entries.get(name);
-    if (entry === undefined) {
-      throw new LuoError('KEEPER_UNKNOWN', `the keeper holds nothing under '${name}'`, { data: { name } });
-    }
-    if (isOne(entry.fds)) fds.push(entry.fds.fd);
-    else for (const owned of entry.fds) fds.push(owned.fd);
-    return infoOf(entry);
+    const row = this.#row(name);
+    const held = this.#table.held(row);
+    if (isOne(held)) fds.push(held.fd);
+    else for (const owned of held) fds.push(owned.fd);
+    return this.#info(name, row);
   }
 
   has(name: string): boolean {
-    return this.#entries.has(name);
+    return this.#table.find(name) >= 0;
   }
 
   /** The entries whose names begin with `prefix`, in the order in which they came. */
   list(prefix = ''): KeeperEntry[] {
-    return [...this.#entries.values()].filter((entry) => entry.name.startsWith(prefix)).map(infoOf);
+    return this.#table.names(prefix).map((name) => this.#info(name, this.#row(name)));
   }
 
   /** Let go of entries; returns how many there were. */
@@ -131,12 +119,12 @@ export class Store {
   }
 
   dropPrefix(prefix: string): number {
-    return this.drop([...this.#entries.keys()].filter((name) => name.startsWith(prefix)));
+    return this.drop(this.#table.names(prefix));
   }
 
   /** Let go of everything. */
   clear(): void {
-    this.drop([...this.#entries.keys()]);
+    this.dropPrefix('');
   }
 
   /** Hundreds of entries come at once: one pass, and nothing is made for an entry that is good. */
@@ -145,11 +133,12 @@ export class Store {
     let owned = this.#ownerFds.get(owner) ?? 0;
     if (entries.length > 1 && new Set(entries.map((entry) => entry.name)).size < entries.length) throw exists(entries);
     for (const { name, meta, fds } of entries) {
-      const old = this.#entries.get(name);
-      if (old !== undefined) {
-        if (!replace) throw exists([old]);
-        total -= countOf(old);
-        if (old.owner === owner) owned -= weight(countOf(old));
+      const row = this.#table.find(name);
+      if (row >= 0) {
+        if (!replace) throw exists([{ name }]);
+        const count = countOf(this.#table.held(row));
+        total -= count;
+        if (this.#table.about(row).owner === owner) owned -= weight(count);
       }
       total += fds.length;
       owned += weight(fds.length);
@@ -169,19 +158,33 @@ export class Store {
     }
   }
 
+  #row(name: string): number {
+    const row = this.#table.find(name);
+    if (row >= 0) return row;
+    throw new LuoError('KEEPER_UNKNOWN', `the keeper holds nothing under '${name}'`, { data: { name } });
+  }
+
+  #info(name: string, row: number): KeeperEntry {
+    const { owner, meta } = this.#table.about(row);
+    const fds = countOf(this.#table.held(row));
+    return meta === undefined ? { name, owner, fds } : { name, owner, fds, meta };
+  }
+
   #remove(name: string): boolean {
-    const entry = this.#entries.get(name);
-    if (entry === undefined) return false;
-    this.#entries.delete(name);
-    this.#count(entry.owner, -countOf(entry), -weight(countOf(entry)));
-    if (isOne(entry.fds)) entry.fds.close();
-    else closeAll(entry.fds);
+    const row = this.#table.find(name);
+    if (row < 0) return false;
+    const { owner } = this.#table.about(row);
+    const held = this.#table.held(row);
+    this.#table.remove(row);
+    this.#count(owner, -countOf(held), -weight(countOf(held)));
+    if (isOne(held)) held.close();
+    else closeAll(held);
     return true;
   }
 
   /** The first `count` of `names` were put in by a request that is refused. */
   #forget(names: readonly string[], count: number): void {
-    for (let index = 0; index < count; index += 1) this.#entries.delete(names[index]!);
+    for (let index = 0; index < count; index += 1) this.#table.remove(this.#table.find(names[index]!));
   }
 
   #count(owner: string, fds: number, weights: number): void {
@@ -213,17 +216,12 @@ function weight(fds: number): number {
   return Math.max(1, fds);
 }
 
-function isOne(fds: Entry['fds']): fds is OwnedFd {
-  return !Array.isArray(fds);
+function isOne(held: Held): held is OwnedFd {
+  return !Array.isArray(held);
 }
 
-function countOf({ fds }: Entry): number {
-  return isOne(fds) ? 1 : fds.length;
-}
-
-function infoOf(entry: Entry): KeeperEntry {
-  const { name, owner, meta } = entry;
-  return meta === undefined ? { name, owner, fds: countOf(entry) } : { name, owner, fds: countOf(entry), meta };
+function countOf(held: Held): number {
+  return isOne(held) ? 1 : held.length;
 }
 
 function limit(name: LimitName, value: number, message: string): LuoError {

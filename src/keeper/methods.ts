@@ -75,7 +75,9 @@ const handlers: { [M in KeeperMethod]: Handler<M> } = {
     reply.result(store.get(name, fds), fds);
   },
 
-  getMany({ store }, { names }, _fds, reply) {
+  getMany({ store }, { names, brief }, _fds, reply) {
+    const ones = brief === true ? store.getOnes(names) : undefined;
+    if (ones !== undefined) return reply.result({ owner: ones.owner }, ones.fds);
     const fds: number[] = [];
     reply.result({ entries: names.map((name) => store.get(name, fds)) }, fds);
   },

@@ -102,6 +102,23 @@ export class Store {
     return this.#info(name, row);
   }
 
+  /**
+   * The fds of `names` as numbers (borrowed), if each has one and no data and all are of one owner; else undefined.
+   * @throws LuoError KEEPER_UNKNOWN
+   */
+  getOnes(names: readonly string[]): { owner: string; fds: number[] } | undefined {
+    const { owner } = this.#table.about(this.#row(names[0]!));
+    const fds: number[] = [];
+    for (const name of names) {
+      const row = this.#row(name);
+      const about = this.#table.about(row);
+      const held = this.#table.held(row);
+      if (about.owner !== owner || about.meta !== undefined || !isOne(held)) return undefined;
+      fds.push(held.fd);
+    }
+    return { owner, fds };
+  }
+
   has(name: string): boolean {
     return this.#table.find(name) >= 0;
   }

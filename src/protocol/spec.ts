@@ -959,10 +959,16 @@ export const KEEPER_METHODS = {
     fdsOut: -1,
   }),
   getMany: method({
-    doc: 'Duplicates of the fds of several entries, in the order of their names.',
+    doc: 'Duplicates of the fds of several entries, in the order of their names: `entries`. With `brief`, where all are of one owner, with one fd each and no data, their `owner` alone.',
     access: 'operator',
-    params: Type.Object({ names: Type.Array(KeeperEntry.properties.name, { minItems: 1, maxItems: 8192 }) }),
-    result: Type.Object({ entries: Type.Array(KeeperEntry) }),
+    params: Type.Object({
+      names: Type.Array(KeeperEntry.properties.name, { minItems: 1, maxItems: 8192 }),
+      brief: Opt(Type.Boolean()),
+    }),
+    result: Type.Object({
+      entries: Opt(Type.Array(KeeperEntry)),
+      owner: Opt(KeeperEntry.properties.owner),
+    }),
     fdsOut: -1,
   }),
   drop: method({

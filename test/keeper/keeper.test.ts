@@ -162,6 +162,34 @@ test('a keeper with few descriptors refuses what it cannot hold and keeps what i
     { nofile: 300 },
   ));
 
+test('many entries are given back in short only to who asks for it, and only where nothing is lost by it', () =>
+  withKeeper(async (_harness, { client }) => {
+    const files = ['0', '1', '2'].map((name) => memfdCreate(name));
+    const numbers = files.map((file) => file.fd);
+    await client.putMany('o', [{ name: 'a' }, { name: 'b' }], numbers.slice(0, 2));
+    await client.put({ name: 'c', owner: 'o', meta: 'm' }, numbers.slice(2));
+    const entries = ['b', 'a'].map((name) => ({ name, owner: 'o', fds: 1 }));
+    for (const [params, result] of [
+      [{ names: ['b', 'a'] }, { entries }],
+      [{ names: ['b', 'a'], brief: false }, { entries }],
+      [{ names: ['b', 'a'], brief: true }, { owner: 'o' }],
+      [{ names: ['b', 'c'], brief: true }, { entries: [entries[0], { name: 'c', owner: 'o', fds: 1, meta: 'm' }] }],
+    ] as const) {
+      const answer = await client.call('getMany', params as never);
+      assert.deepEqual(answer.result, result);
+      assert.equal(answer.fds.length, 2);
+      closeAll(answer.fds);
+    }
+    const short = await client.getMany(['b', 'a']);
+    assert.deepEqual(
+      short.map(({ owned, ...entry }) => [entry, owned.map((fd) => fstat(fd.fd).ino)]),
+      entries.map((entry, index) => [entry, [fstat(numbers[1 - index]!).ino]]),
+    );
+    await rejectsWith(client.getMany(['b', 'nope']), 'KEEPER_UNKNOWN');
+    await rejectsWith(client.call('getMany', { names: ['a'], brief: 1 } as never), 'PROTO_INVALID');
+    closeAll([...files, ...short.flatMap((entry) => entry.owned)]);
+  }));
+
 test('8,192 fds are stored and claimed in one message each', () =>
   withKeeper(async (_harness, { client }) => {
     const memfd = memfdCreate('x');

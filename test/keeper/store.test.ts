@@ -106,6 +106,30 @@ test('names of one fd each are put whole or not at all, like entries', () => {
   given[4]!.close();
 });
 
+test('names of one owner with one fd each and no data are given back at once; with any other among them they are not', () => {
+  const store = new Store({ ...small, ownerFdsMax: 10 });
+  const given = fds(4);
+  store.putOnes('o', ['a', 'b'], given.slice(0, 2), false);
+  store.put('o', [{ name: 'c', fds: given.slice(2, 3) }], false);
+  store.put('o', [{ name: 'two', fds: fds(2) }], false);
+  store.put('o', [{ name: 'none', fds: [] }], false);
+  store.put('o', [{ name: 'data', meta: null, fds: fds(1) }], false);
+  store.putOnes('p', ['other'], given.slice(3), false);
+  const numbers = given.map((fd) => fd.fd);
+  assert.deepEqual(store.getOnes(['c', 'a', 'b', 'a']), {
+    owner: 'o',
+    fds: [numbers[2], numbers[0], numbers[1], numbers[0]],
+  });
+  assert.deepEqual(store.getOnes(['other']), { owner: 'p', fds: [numbers[3]] });
+  for (const name of ['two', 'none', 'data', 'other']) {
+    assert.equal(store.getOnes(['a', name]), undefined);
+    assert.equal(store.getOnes([name, 'a']), undefined);
+  }
+  refused(() => store.getOnes(['a', 'nope']), 'KEEPER_UNKNOWN');
+  refused(() => store.getOnes(['nope', 'a']), 'KEEPER_UNKNOWN');
+  store.clear();
+});
+
 test('each limit refuses by its name, and what is full for one owner is free for another', () => {
   const store = new Store(small);
   store.put('o', [{ name: 'a', fds: fds(5) }], false);

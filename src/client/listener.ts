@@ -47,7 +47,7 @@ const TOGETHER = 32;
 /** Between two such groups for which another process waits, ms. */
 const PAUSE_MS = 1;
 /** So many connections are a crowd, which a freeze is rehearsed for. */
-const CROWD = 20;
+const CROWD = 100;
 /** How often a connection is looked at in a rehearsal of the freeze. */
 const REHEARSAL_LOOKS = 3000;
 /** So many looks together. */

@@ -86,12 +86,21 @@ function bucketOf(key: string | number): number {
   return (hash >>> 0) % BUCKETS;
 }
 
+/** Keys and their values in turn: copied in one piece, and so short that looking through it costs less than a hash. */
+type Bucket<K, V> = readonly (K | V)[];
+
+/** Where the value of `key` is, or -1. */
+function placeOf<K, V>(bucket: Bucket<K, V> | undefined, key: K): number {
+  if (bucket !== undefined) for (let at = 0; at < bucket.length; at += 2) if (bucket[at] === key) return at + 1;
+  return -1;
+}
+
 /** Values by key, iterated in no promised order. */
 export class Dictionary<K extends string | number, V> {
   readonly size: number;
-  readonly buckets: readonly (ReadonlyMap<K, V> | undefined)[];
+  readonly buckets: readonly (Bucket<K, V> | undefined)[];
 
-  constructor(size: number, buckets: readonly (ReadonlyMap<K, V> | undefined)[]) {
+  constructor(size: number, buckets: readonly (Bucket<K, V> | undefined)[]) {
     this.size = size;
     this.buckets = buckets;
   }
@@ -101,11 +110,16 @@ export class Dictionary<K extends string | number, V> {
   }
 
   get(key: K): V | undefined {
-    return this.buckets[bucketOf(key)]?.get(key);
+    const bucket = this.buckets[bucketOf(key)];
+    const place = placeOf(bucket, key);
+    return place < 0 ? undefined : (bucket![place] as V);
   }
 
   *entries(): Generator<[K, V]> {
-    for (const bucket of this.buckets) if (bucket !== undefined) yield* bucket;
+    for (const bucket of this.buckets) {
+      if (bucket === undefined) continue;
+      for (let at = 0; at < bucket.length; at += 2) yield [bucket[at] as K, bucket[at + 1] as V];
+    }
   }
 
   draft(): DictionaryDraft<K, V> {
@@ -115,13 +129,15 @@ export class Dictionary<K extends string | number, V> {
 
 /** A dictionary being written. */
 export class DictionaryDraft<K extends string | number, V> {
-  readonly #base: Dictionary<K, V>;
-  #buckets: (Map<K, V> | undefined)[] | undefined;
+  /** The base, or what is written in its place. */
+  #current: Dictionary<K, V>;
+  #buckets: (Bucket<K, V> | undefined)[] | undefined;
+  /** Buckets of this draft alone. */
   readonly #owned = new Set<number>();
   #size: number;
 
   constructor(base: Dictionary<K, V>) {
-    this.#base = base;
+    this.#current = base;
     this.#size = base.size;
   }
 
@@ -130,36 +146,44 @@ export class DictionaryDraft<K extends string | number, V> {
   }
 
   get(key: K): V | undefined {
-    return this.#buckets === undefined ? this.#base.get(key) : this.#buckets[bucketOf(key)]?.get(key);
+    return this.#current.get(key);
   }
 
   set(key: K, value: V): void {
     const bucket = this.#bucket(key);
-    if (!bucket.has(key)) this.#size += 1;
-    bucket.set(key, value);
+    const place = placeOf(bucket, key);
+    if (place >= 0) bucket[place] = value;
+    else {
+      bucket.push(key, value);
+      this.#size += 1;
+    }
   }
 
   delete(key: K): void {
-    if (this.get(key) === undefined) return;
-    this.#bucket(key).delete(key);
+    if (placeOf(this.#current.buckets[bucketOf(key)], key) < 0) return;
+    const bucket = this.#bucket(key);
+    bucket.splice(placeOf(bucket, key) - 1, 2);
     this.#size -= 1;
   }
 
   *entries(): Generator<[K, V]> {
-    yield* this.#buckets === undefined ? this.#base.entries() : new Dictionary(this.#size, this.#buckets).entries();
+    yield* this.#current.entries();
   }
 
   done(): Dictionary<K, V> {
-    return this.#buckets === undefined ? this.#base : new Dictionary(this.#size, this.#buckets);
+    return this.#buckets === undefined ? this.#current : new Dictionary(this.#size, this.#buckets);
   }
 
-  #bucket(key: K): Map<K, V> {
-    this.#buckets ??= [...this.#base.buckets] as (Map<K, V> | undefined)[];
+  #bucket(key: K): (K | V)[] {
+    if (this.#buckets === undefined) {
+      this.#buckets = [...this.#current.buckets];
+      this.#current = new Dictionary(this.#size, this.#buckets);
+    }
     const at = bucketOf(key);
     if (!this.#owned.has(at)) {
-      this.#buckets[at] = new Map(this.#buckets[at]);
+      this.#buckets[at] = this.#buckets[at]?.slice() ?? [];
       this.#owned.add(at);
     }
-    return this.#buckets[at]!;
+    return this.#buckets[at] as (K | V)[];
   }
 }

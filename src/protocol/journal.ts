@@ -19,17 +19,21 @@ export interface JournalRecord {
   readonly [key: string]: unknown;
 }
 
-const encoder = new TextEncoder();
+const HEX = Buffer.from('0123456789abcdef');
 const decoder = new TextDecoder('utf-8', { fatal: true });
 
 /** One line of the journal. */
 export function encodeRecord(record: JournalRecord): Uint8Array {
-  const json = encoder.encode(JSON.stringify(record));
-  const line = new Uint8Array(json.length + 10);
-  line.set(encoder.encode(crc32(json).toString(16).padStart(8, '0')), 0);
+  const json = JSON.stringify(record);
+  const line = Buffer.allocUnsafe(Buffer.byteLength(json) + 10);
+  line.write(json, 9);
   line[8] = 0x20;
-  line.set(json, 9);
   line[line.length - 1] = 0x0a;
+  let checksum = crc32(line.subarray(9, -1));
+  for (let at = 7; at >= 0; at -= 1) {
+    line[at] = HEX[checksum & 15]!;
+    checksum >>>= 4;
+  }
   return line;
 }
 

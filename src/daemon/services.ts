@@ -195,7 +195,7 @@ export class Services {
   /** Forget a service that is not running. Its handles and fds are the caller's to drop. */
   forget(name: string): void {
     const service = this.#get(name);
-    if (service.current || service.successor || service.others.size > 0) {
+    if (service.current || service.successor || service.others.size > 0 || this.#starting.has(name)) {
       throw new LuoError('SERVICE_RUNNING', `service '${name}' is running`, {
         remedy: `luoctl stop ${name} ends it first`,
       });

@@ -151,6 +151,12 @@ test('a name that is running is refused, also while its start is under way', asy
   await refused(run(luod, 'once', FOREVER), 'SERVICE_EXISTS');
   await refused(start('once'), 'SERVICE_RUNNING');
   await refused(discard('once'), 'SERVICE_RUNNING');
+  await stop('once', 2000);
+  await asOperator(luod, async (peer) => {
+    const starting = ask(peer, 'start', { name: 'once' });
+    await refused(ask(peer, 'discard', { name: 'once' }), 'SERVICE_RUNNING');
+    await starting;
+  });
   await end('once');
 });
 

@@ -10,13 +10,12 @@
  */
 import { once } from 'node:events';
 import { Server as HttpServer, type ServerResponse } from 'node:http';
-import { Server as HttpsServer } from 'node:https';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Server as TlsServer } from 'node:tls';
 import type { IncomingMessage } from 'node:http';
-import { LuoError } from '../base/errors.js';
+import type { LuoError } from '../base/errors.js';
 import { closeAll, dupFd, getsockname, type OwnedFd } from '../sys/index.js';
+import { Closables, handoverObstacle } from './closables.js';
 import { Connection } from './connection.js';
 import { Lingering } from './lingering.js';
 import {
@@ -55,13 +54,6 @@ const REHEARSAL_TOGETHER = 128;
 /** At most so long in all, ms: what the program saves of a connection may be a lot. */
 const REHEARSAL_MS = 15;
 
-/** Something that ends its connection when asked to in good order. */
-interface Closable {
-  close(): void;
-  destroy(): void;
-  readonly isBusy: boolean;
-}
-
 export class LuoListener implements Listener {
   readonly name: string;
   readonly address: AddressInfo | string;
@@ -72,7 +64,7 @@ export class LuoListener implements Listener {
   readonly #fd: OwnedFd;
   readonly #connections = new Map<number, Connection>();
   readonly #bySocket = new WeakMap<Socket, Connection>();
-  readonly #closables = new Map<Socket, Closable>();
+  readonly #closables: Closables | undefined;
   /** Connections by the number that the old process gave them. */
   #incoming = new Map<number, Connection>();
   /** Of those: with bytes of the old process, or new since prepare. They are let go first. */
@@ -95,10 +87,11 @@ export class LuoListener implements Listener {
     this.name = options.name;
     this.#server = options.server;
     this.#fd = options.takenFd;
-    this.reason = handoverObstacle(options);
+    this.reason = handoverObstacle(options.server, options.name);
     this.#http = this.reason === undefined && options.server instanceof HttpServer ? options.server : undefined;
     this.address = addressOf(this.#fd.fd);
-    this.#track();
+    if (this.handsOver) this.#track();
+    else this.#closables = new Closables(options.server, () => this.#onProgress?.());
   }
 
   get handsOver(): boolean {
@@ -110,7 +103,7 @@ export class LuoListener implements Listener {
   }
 
   get connections(): number {
-    return this.#connections.size + this.#closables.size;
+    return this.#connections.size + (this.#closables?.size ?? 0);
   }
 
   /** The listening descriptor, borrowed. */
@@ -191,8 +184,12 @@ export class LuoListener implements Listener {
     if (!connection.hasNothing || this.#prepared?.has(connection.id) !== true) return false;
     const { save, unhandled } = this.#options.connections;
     if (!connection.isAsNoticed && isSome(unhandled?.(connection.socket))) return false;
-    const value = save?.(connection.socket);
-    const before = this.#noticed.get(connection.id);
+    return this.#isSavedAsNoticed(connection, save?.(connection.socket));
+  }
+
+  /** What a connection is seldom changes in the moment between prepare and freeze. */
+  #isSavedAsNoticed({ id }: Connection, value: Saved | undefined): boolean {
+    const before = this.#noticed.get(id);
     return before === undefined || value === undefined ? before === value : before.isSameAs(value);
   }
 
@@ -206,26 +203,26 @@ export class LuoListener implements Listener {
     closeListening(this.#server);
     this.#releaseResting(Infinity);
     for (const connection of this.#connections.values()) connection.stop();
-    for (const closable of this.#closables.values()) closable.close();
+    this.#closables?.close();
   }
 
   /** Wait until no request is being handled. False: the time was not enough. */
   async drainRequests(endMs: number): Promise<boolean> {
     const quiet = await this.#until(endMs, () => {
-      if (this.#closables.size > 0) return false;
+      if ((this.#closables?.size ?? 0) > 0) return false;
       if (this.#http === undefined) return true;
       for (const connection of this.#connections.values()) if (!connection.isQuiet) return false;
       return true;
     });
     if (quiet) return true;
     // What only waits for its client to close has had its time; what is being answered has not.
-    for (const closable of this.#closables.values()) if (!closable.isBusy) closable.destroy();
-    return [...this.#connections.values()].every((one) => one.isQuiet) && this.#closables.size === 0;
+    this.#closables?.destroyIdle();
+    return this.busy === 0;
   }
 
   /** How many connections hold up a freeze. */
   get busy(): number {
-    return [...this.#connections.values()].filter((one) => !one.isQuiet).length + this.#closables.size;
+    return [...this.#connections.values()].filter((one) => !one.isQuiet).length + (this.#closables?.size ?? 0);
   }
 
   /** Wait until no connection has more unsent output than is allowed; what is more after the time travels all the same. */
@@ -273,11 +270,9 @@ export class LuoListener implements Listener {
     const input = blob.add(connection.takeInput(unhandled?.(connection.socket)));
     const outputBytes = blob.add(...output);
     const value = save?.(connection.socket);
-    const before = isKnown ? this.#noticed.get(connection.id) : undefined;
-    // What a connection is seldom changes in the moment between prepare and freeze.
-    const isSame = before !== undefined && value !== undefined && before.isSameAs(value);
+    const isSame = isKnown && this.#isSavedAsNoticed(connection, value);
     const saved = isSame ? undefined : value;
-    const unsaved = before !== undefined && value === undefined;
+    const unsaved = isKnown && !isSame && value === undefined;
     const ending = connection.gate.ending;
     if (isKnown && input === 0 && outputBytes === 0 && saved === undefined && !unsaved && !ending) return undefined;
     return {
@@ -491,7 +486,6 @@ export class LuoListener implements Listener {
 
   #track(): void {
     const server = this.#server;
-    if (!this.handsOver) return this.#trackClosables();
     // Before the program's own listener, so that its first write already passes through the gate ...
     server.prependListener('connection', (socket: Socket) => {
       if (!this.#bySocket.has(socket)) this.#add(socket, false);
@@ -532,51 +526,6 @@ export class LuoListener implements Listener {
     return connection;
   }
 
-  /** Connections that cannot be handed over: how each is ended in good order. */
-  #trackClosables(): void {
-    const server = this.#server;
-    const add = (socket: Socket, closable: Closable): void => {
-      this.#closables.set(socket, closable);
-      socket.once('close', () => {
-        this.#closables.delete(socket);
-        this.#onProgress?.();
-      });
-    };
-    if (server instanceof HttpsServer) {
-      let stopping = false;
-      const active = new Map<Socket, number>();
-      server.on('secureConnection', (socket) =>
-        add(socket, {
-          close: () => {
-            stopping = true;
-            server.closeIdleConnections();
-          },
-          destroy: () => socket.destroy(),
-          get isBusy() {
-            return (active.get(socket) ?? 0) > 0;
-          },
-        }),
-      );
-      server.prependListener('request', (request, response) => {
-        active.set(request.socket, (active.get(request.socket) ?? 0) + 1);
-        response.once('close', () => {
-          active.set(request.socket, (active.get(request.socket) ?? 1) - 1);
-          // Once the response is out Node counts the connection as idle, a turn later.
-          if (stopping) setImmediate(() => server.closeIdleConnections());
-        });
-      });
-      server.on('listening', () => (stopping = false));
-    } else if (server instanceof TlsServer && !isHttp2(server)) {
-      server.on('secureConnection', (socket) =>
-        add(socket, { close: () => socket.end(), destroy: () => socket.destroy(), isBusy: false }),
-      );
-    } else {
-      server.on('session', (session: { close(): void; destroy(): void; socket: Socket }) =>
-        add(session.socket, { close: () => session.close(), destroy: () => session.destroy(), isBusy: false }),
-      );
-    }
-  }
-
   async #until(endMs: number, done: () => boolean): Promise<boolean> {
     while (!done()) {
       if (performance.now() >= endMs) return false;
@@ -604,30 +553,6 @@ function without(all: ReadonlySet<number>, some: readonly number[]): number[] {
   const rest = new Set(all);
   for (const one of some) rest.delete(one);
   return [...rest];
-}
-
-function isHttp2(server: Server): boolean {
-  return server.constructor.name === 'Http2Server' || server.constructor.name === 'Http2SecureServer';
-}
-
-/** Why the connections of this server cannot be handed over; undefined when they can. */
-function handoverObstacle({ server, name }: ListenerOptions): LuoError | undefined {
-  if (server instanceof TlsServer) {
-    return new LuoError(
-      'CLIENT_TLS',
-      `connections of '${name}' are encrypted by this process and cannot be handed over; they are ended at an update`,
-      {
-        handle: name,
-        remedy: 'let something that stays end TLS in front of this service, or accept that clients reconnect',
-      },
-    );
-  }
-  if (!isHttp2(server)) return undefined;
-  return new LuoError(
-    'UNSUPPORTED',
-    `connections of '${name}' are HTTP/2 sessions, whose state Node does not give out; they are ended at an update`,
-    { handle: name, remedy: 'use HTTP/1.1 behind a proxy, or accept that clients reconnect' },
-  );
 }
 
 function halfOpen(server: Server): boolean {

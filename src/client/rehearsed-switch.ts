@@ -112,21 +112,16 @@ class Dummy {
   async call<M extends MemberCall>(
     method: M,
     params: Omit<CallParams<M>, 'deadlineMs'>,
-    fds: readonly OwnedFd[] = [],
+    takenFds: readonly OwnedFd[] = [],
   ): Promise<{ parcel: unknown; fds: OwnedFd[] }> {
-    const numbers = fds.map((one) => one.fd);
-    try {
-      const answer = this.#luod.request<{ parcel?: unknown }>(
-        method,
-        { ...params, deadlineMs: DEADLINE_MS },
-        { fds: numbers, urgent: true, deadlineMs: DEADLINE_MS },
-      );
-      closeAll(fds);
-      const { result, fds: answered } = await answer;
-      return { parcel: result.parcel, fds: answered };
-    } finally {
-      closeAll(fds);
-    }
+    const answer = this.#luod.request<{ parcel?: unknown }>(
+      method,
+      { ...params, deadlineMs: DEADLINE_MS },
+      { fds: takenFds.map((one) => one.fd), urgent: true, deadlineMs: DEADLINE_MS },
+    );
+    closeAll(takenFds);
+    const { result, fds } = await answer;
+    return { parcel: result.parcel, fds };
   }
 
   async end(): Promise<void> {

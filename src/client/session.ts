@@ -9,13 +9,13 @@ import { LuoError } from '../base/errors.js';
 import type { Kind, Role } from '../base/words.js';
 import type { HandleSpec, LuodParams, Waiting } from '../protocol/spec.js';
 import { closeAll, dupFd, faultPoint, sessionRetrieveFd, type OwnedFd } from '../sys/index.js';
+import { collectGarbage, untilAtRest } from './at-rest.js';
 import { wasAskedAgain, type Link } from './link.js';
 import { LuoListener } from './listener.js';
 import { DEFAULT_BACKLOG, isListening, makeListening } from './listening-socket.js';
 import { Member } from './member.js';
 import { testInternals } from './net-selftest.js';
 import { Region } from './region.js';
-import { collectGarbage, untilAtRest } from './at-rest.js';
 import { RehearsalStage, warmCalls } from './rehearsal.js';
 import { rehearseSwitch } from './rehearsed-switch.js';
 import { findDevice } from './sysfs.js';
@@ -329,17 +329,20 @@ export class Session implements Luo {
     const listeners = [...this.#workload.listeners.values()].filter((one) => one.handsOver);
     const rehearsed =
       listeners.length > 0 ? await rehearseSwitch({ http: listeners.some((one) => one.isHttp) }) : undefined;
-    for (const rehearsal of this.#rehearsals) {
-      const stage = new RehearsalStage();
-      try {
-        await rehearsal(stage);
-      } finally {
-        await stage.end();
+    try {
+      for (const rehearsal of this.#rehearsals) {
+        const stage = new RehearsalStage();
+        try {
+          await rehearsal(stage);
+        } finally {
+          await stage.end();
+        }
       }
+      this.#rehearsals = [];
+      collectGarbage('major');
+    } finally {
+      await rehearsed?.end();
     }
-    this.#rehearsals = [];
-    collectGarbage('major');
-    await rehearsed?.end();
     await untilAtRest();
   }
 

@@ -100,6 +100,17 @@ describe('a member', () => {
     });
   }
 
+  test('a rehearsal of the program that fails is the error of ready, and what was rehearsed before it is gone', async () => {
+    const next = await enter('successor');
+    await next.listen(createServer(), { port: 0, host: '127.0.0.1' });
+    const sockets = (): string[] => process.getActiveResourcesInfo().filter((name) => name.startsWith('TCP'));
+    const before = sockets();
+    next.rehearse(() => Promise.reject(new Error('not this time')));
+    await assert.rejects(next.ready(), /not this time/);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.deepEqual(sockets(), before);
+  });
+
   test('a damaged mark is torn, whatever luod says', async () => {
     const next = await enter('restart');
     const fd = regionFd(4096);

@@ -1,8 +1,8 @@
 /**
  * The raw loop beside which the keeper is measured: the same calls (sendmsg, recvmsg with SCM_RIGHTS, one epoll), the same
  * window of requests under way, but no protocol. A request is 64 bytes, an answer one byte; fds that are stored are kept in
- * an array until a request begins with 1, fds that are claimed are sent from it. What is stored is answered after 32 fds
- * at most. Letting go is outside of what is measured. As a program it is the other process: fd 3 is its socket, its
+ * an array until a request begins with 1, fds that are claimed are sent from it. What is stored is answered after as many
+ * fds as the keeper lets wait. Letting go is outside of what is measured. As a program it is the other process: fd 3 is its socket, its
  * arguments are `store` or `claim` and the count of fds in a message.
  */
 import { pathToFileURL } from 'node:url';
@@ -16,11 +16,10 @@ import {
   memfdCreate,
   sendBytes,
 } from '../../src/sys/index.js';
+import { FDS_PER_FLUSH } from '../../src/transport/line-connection.js';
 
 export type RawKind = 'store' | 'claim';
 const requestBytes = 64;
-/** As in src/transport/line-connection.ts. */
-const fdsPerAnswer = 32;
 const noFds: number[] = [];
 const ones = Buffer.alloc(4096, 1);
 
@@ -110,7 +109,7 @@ function serve(kind: RawKind, fdsPerMessage: number): void {
         else if (sender.send(socket.fd, 1, given) !== 1) throw new Error('the window is larger than the socket');
       }
       // As the keeper does: the other end goes on while the rest is received.
-      if (answers * fdsPerMessage >= fdsPerAnswer) {
+      if (answers * fdsPerMessage >= FDS_PER_FLUSH) {
         sendBytes(socket.fd, ones, answers);
         answers = 0;
       }

@@ -93,6 +93,7 @@ export class Probe {
   /** End the open window and begin another. */
   window(name: string): ProbeWindow {
     const nowMs = performance.now();
+    this.#gap(nowMs);
     const ended: ProbeWindow = {
       name: this.#name,
       durationMs: nowMs - this.#windowMs,
@@ -101,8 +102,8 @@ export class Probe {
       outstanding: this.#outstanding(),
       wrong: this.#wrong,
       failed: this.#failed,
-      gapMsMax: Math.max(this.#gapMsMax, nowMs - this.#lastAnswerMs),
-      gapEndNs: nowMs - this.#lastAnswerMs > this.#gapMsMax ? monotonicNs() : this.#gapEndNs,
+      gapMsMax: this.#gapMsMax,
+      gapEndNs: this.#gapEndNs,
       stallMsMax: this.#stallMsMax,
       latency: this.#latencies.summary(),
     };
@@ -142,6 +143,14 @@ export class Probe {
     };
   }
 
+  /** The time without an answer ends here, or is looked at here. */
+  #gap(nowMs: number): void {
+    const gapMs = nowMs - this.#lastAnswerMs;
+    if (gapMs <= this.#gapMsMax) return;
+    this.#gapMsMax = gapMs;
+    this.#gapEndNs = Number(process.hrtime.bigint());
+  }
+
   #outstanding(): number {
     return this.#clients.reduce((total, client) => total + client.outstanding, 0);
   }
@@ -171,16 +180,9 @@ export class Probe {
       const nowMs = performance.now();
       this.#answered += 1;
       if (reply.toString('latin1') !== `value:${key}`) this.#wrong += 1;
-      if (nowMs - this.#lastAnswerMs > this.#gapMsMax) {
-        this.#gapMsMax = nowMs - this.#lastAnswerMs;
-        this.#gapEndNs = monotonicNs();
-      }
+      this.#gap(nowMs);
       this.#lastAnswerMs = nowMs;
       this.#latencies.add(nowMs - sentMs);
     });
   }
-}
-
-function monotonicNs(): number {
-  return Number(process.hrtime.bigint());
 }

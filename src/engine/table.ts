@@ -160,9 +160,9 @@ export class DictionaryDraft<K extends string | number, V> {
   }
 
   delete(key: K): void {
-    if (placeOf(this.#current.buckets[bucketOf(key)], key) < 0) return;
-    const bucket = this.#bucket(key);
-    bucket.splice(placeOf(bucket, key) - 1, 2);
+    const place = placeOf(this.#current.buckets[bucketOf(key)], key);
+    if (place < 0) return;
+    this.#bucket(key).splice(place - 1, 2);
     this.#size -= 1;
   }
 

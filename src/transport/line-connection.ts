@@ -66,7 +66,7 @@ const bytesPerWake = 256 * 1024;
 const messagesPerWake = 512;
 const retryMs = 10;
 /** What is answered waits for no more received fds than these: the other end goes on while the rest is received. */
-const fdsPerFlush = 32;
+export const FDS_PER_FLUSH = 32;
 
 /** Stands among received fds for those that the kernel could not give us. */
 const lostFd = -1;
@@ -301,7 +301,7 @@ export class LineConnection {
       bytes += received;
       this.#take(receiver, received);
       fds += receiver.fds.length;
-      if (fds >= fdsPerFlush && !this.#outputBlocked && !this.#output.isEmpty) {
+      if (fds >= FDS_PER_FLUSH && !this.#outputBlocked && !this.#output.isEmpty) {
         fds = 0;
         this.#flush();
       }
